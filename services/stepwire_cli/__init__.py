@@ -1,0 +1,1 @@
+"""The `stepwire` command: starts the services, migrates the database, creates the topics."""
