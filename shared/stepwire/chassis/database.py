@@ -1,0 +1,135 @@
+"""Engines for PostgreSQL: asyncpg for the services, psycopg for steps that are plain functions."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import orjson
+from sqlalchemy import URL, Engine, create_engine, event, make_url, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from stepwire.chassis.settings import Settings
+
+Service = Literal["coordinator", "executor", "gateway"]
+
+CONNECT_SECONDS = 5
+STATEMENT_TIMEOUT_SECONDS = 30
+IDLE_IN_TRANSACTION_SECONDS = 5
+KEEPALIVE_IDLE_SECONDS = 5
+KEEPALIVE_INTERVAL_SECONDS = 2
+KEEPALIVE_COUNT = 3
+UNACKNOWLEDGED_SECONDS = 10
+
+# A peer that vanished without a word is noticed on both ends within about ten seconds.
+_KEEPALIVE = {
+    "tcp_keepalives_idle": str(KEEPALIVE_IDLE_SECONDS),
+    "tcp_keepalives_interval": str(KEEPALIVE_INTERVAL_SECONDS),
+    "tcp_keepalives_count": str(KEEPALIVE_COUNT),
+    "tcp_user_timeout": str(UNACKNOWLEDGED_SECONDS * 1000),
+}
+_BOUNDED = {
+    "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_SECONDS * 1000),
+    "statement_timeout": str(STATEMENT_TIMEOUT_SECONDS * 1000),
+}
+
+
+def async_url(database_url: str) -> URL:
+    """`database_url` for asyncpg."""
+    return make_url(database_url).set(drivername="postgresql+asyncpg")
+
+
+def sync_url(database_url: str) -> URL:
+    """`database_url` for psycopg."""
+    return make_url(database_url).set(drivername="postgresql+psycopg")
+
+
+def address(database_url: str) -> str:
+    """`host:port` of a database URL, to be shown."""
+    parts = urlsplit(database_url)
+    return f"{parts.hostname or 'localhost'}:{parts.port or 5432}"
+
+
+def dumps_json(value: Any) -> str:
+    """JSON text of `value` for a json or jsonb column."""
+    return orjson.dumps(value).decode()
+
+
+def loads_json(text: str | bytes) -> Any:
+    """The value of JSON `text`."""
+    return orjson.loads(text)
+
+
+def make_engine(
+    settings: Settings, *, service: Service, application_name: str | None = None, pool_size: int | None = None
+) -> AsyncEngine:
+    """An engine on asyncpg; nothing is connected yet.
+
+    Connections of coordinator and gateway end a transaction that idles for 5 s and a statement that takes 30 s;
+    an executor's may stay in a transaction as long as a step calls outside.
+    """
+    session = {"jit": "off", "timezone": "UTC", **_KEEPALIVE, **({} if service == "executor" else _BOUNDED)}
+    engine = create_async_engine(
+        async_url(settings.database_url),
+        pool_size=pool_size or settings.pool_size(service),
+        max_overflow=0,
+        json_serializer=dumps_json,
+        json_deserializer=loads_json,
+        connect_args={
+            "timeout": CONNECT_SECONDS,
+            "server_settings": {"application_name": application_name or f"stepwire-{service}", **session},
+        },
+    )
+    event.listen(engine.sync_engine, "connect", _keep_alive)
+    return engine
+
+
+def make_sync_engine(settings: Settings, *, application_name: str, pool_size: int) -> Engine:
+    """An engine on psycopg; nothing is connected yet."""
+    options = {"jit": "off", "timezone": "UTC", **_KEEPALIVE}
+    return create_engine(
+        sync_url(settings.database_url),
+        pool_size=pool_size,
+        max_overflow=0,
+        json_serializer=dumps_json,
+        json_deserializer=loads_json,
+        connect_args={
+            "application_name": application_name,
+            "connect_timeout": CONNECT_SECONDS,
+            "keepalives": 1,
+            "keepalives_idle": KEEPALIVE_IDLE_SECONDS,
+            "keepalives_interval": KEEPALIVE_INTERVAL_SECONDS,
+            "keepalives_count": KEEPALIVE_COUNT,
+            "tcp_user_timeout": UNACKNOWLEDGED_SECONDS * 1000,
+            "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
+        },
+    )
+
+
+async def ping(engine: AsyncEngine) -> None:
+    """Ask the database for an answer; raises what the driver raises."""
+    async with engine.connect() as connection:
+        await connection.execute(text("SELECT 1"))
+
+
+def _keep_alive(connection: Any, _record: object) -> None:
+    """Asyncpg leaves our end of the socket as it is: a database that vanished would be waited for by the hour."""
+    transport = connection.driver_connection._transport  # noqa: SLF001  # asyncpg has no public way to its socket
+    keep_alive(transport.get_extra_info("socket"))
+
+
+def keep_alive(connection: socket.socket) -> None:
+    """Make `connection` notice a peer that is gone. Unix sockets notice by themselves."""
+    if connection.family == getattr(socket, "AF_UNIX", None):
+        return
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", KEEPALIVE_IDLE_SECONDS),
+        ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL_SECONDS),
+        ("TCP_KEEPCNT", KEEPALIVE_COUNT),
+        ("TCP_USER_TIMEOUT", UNACKNOWLEDGED_SECONDS * 1000),
+    ):
+        # macOS has not all of them.
+        if hasattr(socket, name):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

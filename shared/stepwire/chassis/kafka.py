@@ -1,0 +1,181 @@
+"""Consumers, topics and topic ids; the producer has a module of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from stepwire.chassis.errors import ChassisError, Unreachable
+from stepwire.chassis.kafka_ids import TopicIdsRequest
+from stepwire.chassis.logging import get_logger
+from stepwire.chassis.producer import Outgoing, Producer
+from stepwire.chassis.settings import Settings
+from stepwire.contracts import topics as names
+
+__all__ = [
+    "Outgoing",
+    "Producer",
+    "broker_count",
+    "create_topics",
+    "make_consumer",
+    "ping",
+    "topic_ids",
+    "wanted_topics",
+]
+
+METADATA_MAX_AGE_MS = 5000
+REQUEST_TIMEOUT_MS = 10_000
+CREATE_TIMEOUT_MS = 30_000
+DESIRED_REPLICATION = 3
+
+
+def make_consumer(settings: Settings, *, group: str | None, **overrides: Any) -> AIOKafkaConsumer:
+    """A consumer that is neither started nor subscribed; offsets are committed by its owner, explicitly.
+
+    It begins at the earliest record: a group that starts at the latest never reads what came just before.
+    """
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.kafka_bootstrap,
+        "group_id": None if group is None else settings.topic(group),
+        "auto_offset_reset": "earliest",
+        "enable_auto_commit": False,
+        "metadata_max_age_ms": METADATA_MAX_AGE_MS,
+        "max_poll_records": settings.batch_max_records,
+        "max_partition_fetch_bytes": settings.max_message_bytes + 64 * 1024,
+    }
+    return AIOKafkaConsumer(**{**options, **overrides})
+
+
+def wanted_topics(settings: Settings, queues: Iterable[str] = ()) -> list[str]:
+    """Full names of all topics with the twins for dead letters; `queues` besides those of the settings."""
+    extra = dict.fromkeys([*settings.queues, *queues])
+    plain = dict.fromkeys(
+        [
+            *names.ALL,
+            *(names.step_commands(queue) for queue in extra),
+            *(names.forms_requests(queue) for queue in extra),
+        ]
+    )
+    return [settings.topic(name) for topic in plain for name in (topic, names.dead_letters(topic))]
+
+
+async def create_topics(settings: Settings, queues: Iterable[str] = ()) -> list[str]:
+    """Create the topics that are missing and return their names; a second call finds nothing to do.
+
+    Raises:
+        Unreachable: Kafka does not answer.
+        ChassisError: Kafka refused a topic, or one that exists is smaller than the settings ask for.
+    """
+    async with _admin(settings.kafka_bootstrap) as admin:
+        wanted = wanted_topics(settings, queues)
+        existing = set(await admin.list_topics())
+        missing = [name for name in wanted if name not in existing]
+        if missing:
+            replication = settings.topic_replication or await _replication(admin)
+            await _create(admin, [_new_topic(settings, name, replication) for name in missing])
+        await _check_partitions(admin, settings, [name for name in wanted if name in existing])
+        return missing
+
+
+async def topic_ids(bootstrap: str, topics: Iterable[str]) -> dict[str, str]:
+    """Kafka's id of each topic that exists. A topic deleted and created again has another one.
+
+    Raises:
+        Unreachable: Kafka does not answer.
+    """
+    wanted = list(topics)
+    async with _client(bootstrap) as client:
+        response = await client.send(client.get_random_node(), TopicIdsRequest(wanted))
+    return {name: str(topic_id) for error, name, topic_id, *_ in response.topics if error == 0}
+
+
+async def broker_count(bootstrap: str) -> int:
+    """Live brokers.
+
+    Raises:
+        Unreachable: none answers.
+    """
+    async with _client(bootstrap) as client:
+        return len(client.cluster.brokers())
+
+
+async def ping(bootstrap: str) -> None:
+    """Ask Kafka for an answer.
+
+    Raises:
+        Unreachable: there is none.
+    """
+    await broker_count(bootstrap)
+
+
+@asynccontextmanager
+async def _client(bootstrap: str) -> AsyncIterator[AIOKafkaClient]:
+    client = AIOKafkaClient(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS)
+    try:
+        await client.bootstrap()
+        yield client
+    except (TimeoutError, KafkaError, OSError) as error:
+        raise Unreachable("Kafka", bootstrap, error) from error
+    finally:
+        await client.close()
+
+
+@asynccontextmanager
+async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=CREATE_TIMEOUT_MS)
+    try:
+        await admin.start()
+        yield admin
+    except (TimeoutError, KafkaError, OSError) as error:
+        raise Unreachable("Kafka", bootstrap, error) from error
+    finally:
+        await admin.close()
+
+
+async def _replication(admin: AIOKafkaAdminClient) -> int:
+    brokers = len((await admin.describe_cluster())["brokers"])
+    if brokers < DESIRED_REPLICATION:
+        get_logger().warning(
+            "Topics are replicated less than three times: what Kafka accepted is lost with its brokers.",
+            action="replication",
+            brokers=brokers,
+        )
+    return min(DESIRED_REPLICATION, brokers)
+
+
+def _new_topic(settings: Settings, name: str, replication: int) -> NewTopic:
+    return NewTopic(
+        name,
+        num_partitions=settings.topic_partitions,
+        replication_factor=replication,
+        topic_configs={"max.message.bytes": str(settings.max_message_bytes)},
+    )
+
+
+async def _create(admin: AIOKafkaAdminClient, topics: Sequence[NewTopic]) -> None:
+    response = await admin.create_topics(list(topics), timeout_ms=CREATE_TIMEOUT_MS)
+    for name, code, *_ in response.topic_errors:
+        error = for_code(code)
+        # Somebody else created it meanwhile: it exists, which is what was asked for.
+        if code and error is not TopicAlreadyExistsError:
+            raise ChassisError(f"Kafka refused to create the topic {name}: {error.__name__}.")
+
+
+async def _check_partitions(admin: AIOKafkaAdminClient, settings: Settings, existing: Sequence[str]) -> None:
+    if not existing:
+        return
+    for topic in await admin.describe_topics(list(existing)):
+        count = len(topic["partitions"])
+        if count != settings.topic_partitions:
+            get_logger().warning(
+                "A topic has another number of partitions than STEPWIRE_TOPIC_PARTITIONS; it is left as it is.",
+                action="partitions",
+                topic=topic["topic"],
+                partitions=count,
+            )

@@ -1,0 +1,101 @@
+"""Logs: one line per record, readable on a terminal, JSON elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+import sys
+from typing import Any, Literal
+
+import orjson
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+LogFormat = Literal["console", "json"]
+
+# At debug these repeat what travels, State included, or tell of every request; at info they tell of healthy routine.
+_QUIET = {
+    "aiokafka": logging.WARNING,
+    "alembic": logging.WARNING,
+    "asyncio": logging.INFO,
+    "httpx": logging.WARNING,
+    "pydantic_forms": logging.INFO,
+    "sqlalchemy": logging.WARNING,
+    "uvicorn.access": logging.WARNING,
+}
+
+
+def configure_logging(service: str, *, level: str = "INFO", log_format: LogFormat | None = None) -> None:
+    """Set up structlog and the standard library's logging for this process, both to stderr.
+
+    Call it before pydantic_forms is imported: it logs whole States at debug with whatever is configured by then.
+    """
+    renderer = _renderer(log_format or ("console" if sys.stderr.isatty() else "json"))
+    number = logging.getLevelNamesMapping()[level]
+    structlog.configure(
+        processors=[structlog.contextvars.merge_contextvars, *_shared(service), *renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+        cache_logger_on_first_use=True,
+    )
+    _route_standard_logging(number, [*_shared(service), *renderer])
+
+
+def get_logger(**bound: Any) -> FilteringBoundLogger:
+    """A logger that adds `bound` (process_id, node, epoch ...) to each of its records."""
+    logger: FilteringBoundLogger = structlog.get_logger(**bound)
+    return logger
+
+
+def _shared(service: str) -> list[Processor]:
+    def add_service(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        event.setdefault("service", service)
+        return event
+
+    return [
+        structlog.processors.add_log_level,
+        add_service,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+
+
+def _renderer(log_format: LogFormat) -> list[Processor]:
+    if log_format == "json":
+        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_dumps)]
+    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()), _encode]
+
+
+def _dumps(event: EventDict, **_: Any) -> bytes:
+    return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS)
+
+
+def _encode(_: WrappedLogger, __: str, text: Any) -> bytes:
+    return str(text).encode("utf-8", "backslashreplace")
+
+
+def _route_standard_logging(level: int, processors: list[Processor]) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter(processors))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name, lowest in _QUIET.items():
+        logging.getLogger(name).setLevel(max(lowest, level))
+
+
+class _Formatter(logging.Formatter):
+    """Renders a record of the standard library with the same processors as our own."""
+
+    def __init__(self, processors: list[Processor]) -> None:
+        super().__init__()
+        self._processors = processors
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line for `record`."""
+        event: Any = {"event": record.getMessage(), "logger": record.name}
+        if record.exc_info:
+            event["exc_info"] = record.exc_info
+        for processor in self._processors:
+            event = processor(None, record.levelname.lower(), event)
+        return bytes(event).decode()

@@ -1,0 +1,203 @@
+"""Running a service: stand up, wait for what it needs, work, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.types import ASGIApp
+from structlog.typing import FilteringBoundLogger
+
+from stepwire.chassis import database
+from stepwire.chassis.dependencies import Dependencies, Dependency
+from stepwire.chassis.errors import PortTaken, SettingsError
+from stepwire.chassis.failpoints import Failpoints
+from stepwire.chassis.health import Health, health_app
+from stepwire.chassis.kafka import Producer
+from stepwire.chassis.kafka import ping as ping_kafka
+from stepwire.chassis.logging import configure_logging, get_logger
+from stepwire.chassis.metrics import Metrics
+from stepwire.chassis.settings import Settings, unknown_settings
+from stepwire.chassis.web import WebServer
+
+DRAIN_SECONDS = 30.0
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_UNREACHABLE = 3
+
+
+@dataclass
+class Chassis:
+    """What a service is built on; made once per process and handed down."""
+
+    service: database.Service
+    settings: Settings
+    engine: AsyncEngine
+    producer: Producer
+    metrics: Metrics
+    health: Health
+    failpoints: Failpoints
+    log: FilteringBoundLogger
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    instance: str = field(default_factory=lambda: str(uuid4()))
+
+
+Main = Callable[[Chassis], Awaitable[int | None]]
+MakeApp = Callable[[Chassis], ASGIApp]
+
+
+def run_service(
+    service: database.Service, settings: Settings, main: Main, *, app: MakeApp | None = None, wait: bool = True
+) -> int:
+    """Run `main` until SIGTERM or SIGINT and return the exit code of the process.
+
+    `main` is called when database and Kafka were reached (`wait`), or at once; it returns when `stopping` is set
+    and what was under way is done, within 30 s. `app` is served on the gateway's address in place of the small
+    application with health and metrics. A second signal ends the process at once.
+    """
+    configure_logging(service, level=settings.log_level, log_format=settings.log_format)
+    try:
+        failpoints = Failpoints.parse(settings.failpoints, testing=settings.testing)
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(_Run(service, settings, failpoints).run(main, app, wait=wait))
+    except SettingsError as error:
+        get_logger().error(str(error), action="start")
+        return EXIT_USAGE
+    except PortTaken as error:
+        get_logger().error(str(error), action="listen")
+        return EXIT_UNREACHABLE
+
+
+class _Run:
+    """The life of one service process, from the loop's start to its end."""
+
+    def __init__(self, service: database.Service, settings: Settings, failpoints: Failpoints) -> None:
+        self._chassis = Chassis(
+            service=service,
+            settings=settings,
+            engine=database.make_engine(settings, service=service),
+            producer=Producer(settings),
+            metrics=Metrics(),
+            health=Health(),
+            failpoints=failpoints,
+            log=get_logger(),
+        )
+
+    async def run(self, main: Main, app: MakeApp | None, *, wait: bool) -> int:
+        chassis = self._chassis
+        _install_signal_handlers(chassis)
+        for sentence in unknown_settings():
+            chassis.log.warning(sentence, action="settings")
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(chassis.engine.dispose)
+            stack.push_async_callback(chassis.producer.stop)
+            server = self._server(app)
+            url = await server.start()
+            stack.push_async_callback(server.stop)
+            chassis.log.info(
+                "The service listens.", action="listen", url=url, pid=os.getpid(), instance=chassis.instance
+            )
+            code = await self._work(main, wait=wait)
+        chassis.log.info("The service has stopped.", action="stop", code=code)
+        return code
+
+    def _server(self, app: MakeApp | None) -> WebServer:
+        chassis, settings = self._chassis, self._chassis.settings
+        if app is not None:
+            return WebServer(
+                app(chassis),
+                host=settings.gateway_host,
+                port=settings.gateway_port,
+                service=chassis.service,
+                setting="STEPWIRE_GATEWAY_PORT",
+            )
+        metrics = chassis.metrics if settings.prometheus else None
+        return WebServer(
+            health_app(chassis.health, metrics),
+            host=settings.metrics_host,
+            port=settings.metrics_port,
+            service=chassis.service,
+        )
+
+    async def _work(self, main: Main, *, wait: bool) -> int:
+        dependencies = self._dependencies()
+        watching = asyncio.create_task(dependencies.watch(), name="dependencies")
+        try:
+            if wait and not await self._reached(dependencies):
+                return EXIT_DONE
+            return await _until_drained(self._chassis, main)
+        finally:
+            watching.cancel()
+            await asyncio.wait([watching])
+
+    def _dependencies(self) -> Dependencies:
+        chassis, settings = self._chassis, self._chassis.settings
+        return Dependencies(
+            chassis.health,
+            [
+                Dependency("database", database.address(settings.database_url), lambda: database.ping(chassis.engine)),
+                Dependency("kafka", settings.kafka_bootstrap, lambda: ping_kafka(settings.kafka_bootstrap)),
+            ],
+        )
+
+    async def _reached(self, dependencies: Dependencies) -> bool:
+        """Wait until all dependencies answered once; False when the service was told to stop before."""
+        reached = asyncio.create_task(dependencies.all_reached.wait())
+        stopped = asyncio.create_task(self._chassis.stopping.wait())
+        await asyncio.wait({reached, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        reached.cancel()
+        stopped.cancel()
+        return dependencies.all_reached.is_set() and not self._chassis.stopping.is_set()
+
+
+async def _until_drained(chassis: Chassis, main: Main) -> int:
+    work = asyncio.ensure_future(main(chassis))
+    stopped = asyncio.create_task(chassis.stopping.wait())
+    await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not work.done():
+        await asyncio.wait({work}, timeout=DRAIN_SECONDS)
+    if not work.done():
+        chassis.log.error("The service did not drain in time and is ended.", action="drain", seconds=DRAIN_SECONDS)
+        work.cancel()
+        await asyncio.wait({work}, timeout=1)
+        return EXIT_FAILED
+    return _outcome(chassis, work)
+
+
+def _outcome(chassis: Chassis, work: asyncio.Future[int | None]) -> int:
+    error = None if work.cancelled() else work.exception()
+    if error is not None:
+        chassis.log.error("The service failed.", action="run", exc_info=error)
+        return EXIT_FAILED
+    return EXIT_FAILED if work.cancelled() else work.result() or EXIT_DONE
+
+
+def _install_signal_handlers(chassis: Chassis) -> None:
+    loop = asyncio.get_running_loop()
+
+    def stop(number: signal.Signals) -> None:
+        if chassis.stopping.is_set():
+            os._exit(128 + number)
+        chassis.log.info("The service drains.", action="drain", signal=number.name)
+        chassis.stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    import uvloop  # noqa: PLC0415  # not to be had everywhere
+
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

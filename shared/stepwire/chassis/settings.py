@@ -1,0 +1,251 @@
+"""Settings of all services: environment, a file named by STEPWIRE_ENV_FILE, and `*_FILE` for secrets."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from stepwire.chassis.errors import SettingsError
+
+PREFIX = "STEPWIRE_"
+ENV_FILE = "STEPWIRE_ENV_FILE"
+SECRETS = frozenset({"callback_secrets"})
+HIDDEN = "********"
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Words = tuple[str, ...]
+
+
+class CallbackSecret(NamedTuple):
+    """A secret that callback tokens are made from, and the id by which a process remembers it."""
+
+    id: str
+    value: bytes
+
+    @classmethod
+    def of(cls, text: str) -> CallbackSecret:
+        """The secret with its id, the first 8 hex digits of its SHA-256."""
+        value = text.encode()
+        return cls(hashlib.sha256(value).hexdigest()[:8], value)
+
+
+class Settings(BaseModel):
+    """Every setting by its name in lower case. Only `load_settings` looks at the environment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    database_url: str = "postgresql://stepwire@127.0.0.1:5432/stepwire"
+    kafka_bootstrap: str = "127.0.0.1:9092"
+    workflows: Words = ()
+    queues: Words = ("default",)
+    gateway_host: str = "127.0.0.1"
+    gateway_port: Port = 8080
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Port = 0
+    database_pool_size: Count | None = None
+    callback_secrets: tuple[CallbackSecret, ...] = ()
+    public_url: str = ""
+    topic_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,100}$")
+    topic_partitions: Count = 12
+    topic_replication: Count | None = None
+    max_message_bytes: Annotated[int, Field(ge=64 * 1024)] = 4 * 1024 * 1024
+    executor_max_runs: Count = 500
+    executor_threads: Count = 16
+    executor_beat_seconds: Seconds = 1.0
+    executor_lease_seconds: Seconds = 5.0
+    fallback_after_seconds: Seconds = 2.0
+    run_budget_seconds: Seconds = 300.0
+    step_timeout_seconds: Seconds | None = None
+    retrystep_delay_seconds: Seconds = 60.0
+    retrystep_factor: Annotated[float, Field(ge=1)] = 2.0
+    retrystep_max_delay_seconds: Seconds = 3600.0
+    retention_days_commands: Seconds = 30.0
+    retention_days_events_outbox: Seconds = 1.0
+    retention_days_claims: Seconds = 1.0
+    retention_days_notes: Seconds = 30.0
+    state_max_bytes: Count = 2 * 1024 * 1024
+    inline_state_bytes: Count = 256 * 1024
+    body_max_bytes: Count = 1024 * 1024
+    form_timeout_seconds: Seconds = 5.0
+    accept_wait_seconds: Seconds = 5.0
+    batch_max_records: Count = 1000
+    prometheus: bool = True
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["console", "json"] | None = None
+    migrations: str | None = None
+    testing: bool = False
+    failpoints: str = ""
+
+    @field_validator("workflows", "queues", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return _words(value) if isinstance(value, str) else value
+
+    @field_validator("callback_secrets", mode="before")
+    @classmethod
+    def _secrets(cls, value: object) -> object:
+        texts = _words(value) if isinstance(value, str) else value
+        if not isinstance(texts, tuple | list):
+            return texts
+        return tuple(CallbackSecret.of(text) if isinstance(text, str) else text for text in texts)
+
+    @field_validator("public_url")
+    @classmethod
+    def _no_trailing_slash(cls, value: str) -> str:
+        return value.rstrip("/")
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgresql(cls, value: str) -> str:
+        if urlsplit(value).scheme not in {"postgresql", "postgres"}:
+            raise ValueError("must begin with postgresql://")
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    def topic(self, name: str) -> str:
+        """The name under which topic or consumer group `name` exists in Kafka."""
+        return self.topic_prefix + name
+
+    def pool_size(self, service: str) -> int:
+        """Connections a service may open: DATABASE_POOL_SIZE, else 10, for the executor its threads + 16."""
+        if self.database_pool_size is not None:
+            return self.database_pool_size
+        return self.executor_threads + 16 if service == "executor" else 10
+
+    def required_callback_secrets(self) -> tuple[CallbackSecret, ...]:
+        """The callback secrets, newest first.
+
+        Raises:
+            SettingsError: none is configured.
+        """
+        if not self.callback_secrets:
+            raise SettingsError("STEPWIRE_CALLBACK_SECRETS is not set; give at least one long random text.")
+        return self.callback_secrets
+
+
+@dataclass(frozen=True)
+class SettingLine:
+    """One setting as an operator sees it: environment name, value (secrets hidden) and where it comes from."""
+
+    name: str
+    value: str
+    source: str
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from `environ`, by default that of this process.
+
+    Raises:
+        SettingsError: a value cannot be used; the sentence names the setting and where it came from.
+    """
+    found = read_environment(environ)
+    try:
+        return Settings(**{name: value for name, (value, _) in found.items()})
+    except ValidationError as error:
+        raise SettingsError(_sentence(error, found)) from None
+
+
+def read_environment(environ: Mapping[str, str] | None = None) -> dict[str, tuple[str, str]]:
+    """Raw text and source of every setting that is given somewhere, by its name in lower case.
+
+    Raises:
+        SettingsError: a file that is named cannot be read.
+    """
+    environ = os.environ if environ is None else environ
+    found: dict[str, tuple[str, str]] = {}
+    if path := environ.get(ENV_FILE):
+        _collect(_env_file(path), path, found)
+    _collect(environ, "environment", found)
+    return found
+
+
+def describe_settings(environ: Mapping[str, str] | None = None) -> list[SettingLine]:
+    """All settings with their sources in the order of the documentation, secrets hidden."""
+    found = read_environment(environ)
+    settings = load_settings(environ)
+    return [
+        SettingLine(PREFIX + name.upper(), shown(name, getattr(settings, name)), found.get(name, ("", "default"))[1])
+        for name in Settings.model_fields
+    ]
+
+
+def unknown_settings(environ: Mapping[str, str] | None = None) -> list[str]:
+    """A sentence per variable that begins with STEPWIRE_ and is none of ours: most often a typing mistake."""
+    environ = os.environ if environ is None else environ
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    expected = {*known, *(name + "_FILE" for name in known), ENV_FILE}
+    strangers = sorted(name for name in environ if name.startswith(PREFIX) and not name.startswith("STEPWIRE_TEST_"))
+    return [_stranger(name, known) for name in strangers if name not in expected]
+
+
+def shown(name: str, value: Any) -> str:
+    """A setting's value as it may be shown: no secrets, no password within a URL."""
+    if name in SECRETS:
+        return HIDDEN if value else ""
+    if name == "database_url":
+        return _without_password(value)
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return "" if value is None else str(value)
+
+
+def _collect(values: Mapping[str, str], source: str, found: dict[str, tuple[str, str]]) -> None:
+    for name in Settings.model_fields:
+        variable = PREFIX + name.upper()
+        if text := values.get(variable):
+            found[name] = (text, source)
+        elif path := values.get(variable + "_FILE"):
+            found[name] = (_secret_file(variable, path), path)
+
+
+def _env_file(path: str) -> dict[str, str]:
+    if not Path(path).is_file():
+        raise SettingsError(f"{ENV_FILE} names {path}, which is no file.")
+    return {name: value for name, value in dotenv_values(path).items() if value is not None}
+
+
+def _secret_file(variable: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError(f"{variable}_FILE names {path}, which cannot be read: {error.strerror}.") from error
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.replace("\n", ",").split(",") if word.strip())
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", f":{HIDDEN}@", 1)))
+
+
+def _stranger(name: str, known: list[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    hint = f"; did you mean {close[0]}?" if close else "."
+    return f"{name} is no setting of Stepwire{hint}"
+
+
+def _sentence(error: ValidationError, found: Mapping[str, tuple[str, str]]) -> str:
+    first = error.errors(include_url=False)[0]
+    name = str(first["loc"][0])
+    text, source = found.get(name, ("", "default"))
+    given = "" if name in SECRETS else f" {shown(name, text)!r}"
+    return f"{PREFIX}{name.upper()}{given} ({source}) cannot be used: {first['msg']}."

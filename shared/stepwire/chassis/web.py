@@ -1,0 +1,91 @@
+"""An HTTP server inside the service's own loop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from stepwire.chassis.errors import PortTaken
+
+STOP_SECONDS = 5.0
+
+
+class WebServer:
+    """Serves `app` on `host` and `port` (0: a free one) until it is stopped."""
+
+    def __init__(
+        self, app: ASGIApp, *, host: str, port: int, service: str, setting: str = "STEPWIRE_METRICS_PORT"
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._service = service
+        self._setting = setting
+        self._server = _Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="on",
+                server_header=False,
+                timeout_graceful_shutdown=int(STOP_SECONDS),
+            )
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> str:
+        """Listen and return the base URL.
+
+        Raises:
+            PortTaken: the address is in use.
+        """
+        listener = self._bind()
+        self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name=f"{self._service} web")
+        started = asyncio.create_task(self._server.has_started.wait())
+        await asyncio.wait({self._task, started}, return_when=asyncio.FIRST_COMPLETED)
+        started.cancel()
+        if self._task.done():
+            self._task.result()
+        return f"http://{_in_url(self._host)}:{listener.getsockname()[1]}"
+
+    async def stop(self) -> None:
+        """Stop accepting, let requests under way end within 5 s."""
+        if self._task is None:
+            return
+        self._server.should_exit = True
+        await self._task
+
+    def _bind(self) -> socket.socket:
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((self._host, self._port))
+            listener.listen(1024)
+        except OSError as error:
+            listener.close()
+            raise PortTaken(self._service, self._host, self._port, self._setting) from error
+        listener.setblocking(False)  # noqa: FBT003  # the standard library's signature
+        return listener
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the service has its own, which drain first."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.has_started = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self.has_started.set()
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._serve(sockets)
+
+
+def _in_url(host: str) -> str:
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # shown, not bound
+    return f"[{shown}]" if ":" in shown else shown
