@@ -1,0 +1,1 @@
+"""What travels between services and outside systems: frozen records, topics, callback tokens."""

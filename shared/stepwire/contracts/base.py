@@ -1,0 +1,58 @@
+"""What every record has, and how records become bytes and back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID, uuid4
+
+import orjson
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+MAX_COMMAND_ID = 200
+
+
+def _without_nul(text: str) -> str:
+    # PostgreSQL stores no NUL: one accepted here would fail a whole batch later.
+    if "\x00" in text:
+        message = "must not contain NUL; remove the character"
+        raise ValueError(message)
+    return text
+
+
+Text = Annotated[str, AfterValidator(_without_nul)]
+CommandId = Annotated[Text, Field(min_length=1, max_length=MAX_COMMAND_ID)]
+Page = dict[str, Any]
+
+
+def utc_now() -> datetime:
+    """The sender's time, for the `time` of a record; never used to decide anything."""
+    return datetime.now(UTC)
+
+
+class Record(BaseModel):
+    """A frozen record; unknown fields are ignored, so that old readers understand new senders."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_bytes="base64")
+
+    id: UUID = Field(default_factory=uuid4)
+    time: AwareDatetime = Field(default_factory=utc_now)
+    source: Text = "unknown"
+
+
+def encode(record: BaseModel) -> bytes:
+    """The record as JSON bytes."""
+    return orjson.dumps(record.model_dump(), option=orjson.OPT_NON_STR_KEYS)
+
+
+def find_nul(value: object, path: str = "") -> str | None:
+    """Path of the first text with NUL inside `value`, None where there is none."""
+    if isinstance(value, str):
+        return path or "." if "\x00" in value else None
+    if isinstance(value, dict):
+        items = ((f"{path}.{key}".lstrip("."), (key, item)) for key, item in value.items())
+        return next((p for p, pair in items if "\x00" in pair[0] or find_nul(pair[1], p)), None)
+    if isinstance(value, list):
+        found = (find_nul(item, f"{path}[{at}]") for at, item in enumerate(value))
+        return next((p for p in found if p), None)
+    return None

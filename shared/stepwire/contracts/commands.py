@@ -1,0 +1,211 @@
+"""Records of `process.commands`: what upstream systems, the gateway and schedules ask for."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+import orjson
+from pydantic import Field, TypeAdapter, ValidationError
+
+from stepwire.contracts.base import CommandId, Page, Record, Text, find_nul
+from stepwire.contracts.reasons import Reason
+
+
+class Command(Record):
+    """A wish that is answered exactly once; `command_id` is its idempotency key."""
+
+    command_id: CommandId
+    reply_to: Text | None = None
+
+
+class StartProcess(Command):
+    """Start a workflow with all pages of its form."""
+
+    type: Literal["StartProcess"] = "StartProcess"
+    workflow: Text = Field(min_length=1, max_length=200)
+    user_inputs: list[Page] = Field(default_factory=list)
+    reporter: Text | None = None
+    process_id: UUID | None = None
+    subscription_id: UUID | None = None
+    on_conflict: Literal["reject", "queue"] = "reject"
+    priority: int = Field(default=0, ge=-1000, le=1000)
+    labels: dict[Text, Text] = Field(default_factory=dict)
+    hold: bool = False
+
+
+class ResumeProcess(Command):
+    """Go on: with input where the process is suspended, else a retry."""
+
+    type: Literal["ResumeProcess"] = "ResumeProcess"
+    process_id: UUID
+    user_inputs: list[Page] = Field(default_factory=list)
+    user: Text | None = None
+
+
+class AbortProcess(Command):
+    """End the process now; subscriptions stay out of sync."""
+
+    type: Literal["AbortProcess"] = "AbortProcess"
+    process_id: UUID
+    user: Text | None = None
+    reason: Text | None = None
+
+
+class SkipStep(Command):
+    """Record a failed step as done by hand."""
+
+    type: Literal["SkipStep"] = "SkipStep"
+    process_id: UUID
+    node: Text
+    state: Page = Field(default_factory=dict)
+    reason: Text | None = None
+    user: Text | None = None
+
+
+class AddNote(Command):
+    """Attach an operator's note to a process."""
+
+    type: Literal["AddNote"] = "AddNote"
+    process_id: UUID
+    note: Text = Field(max_length=5000)
+    user: Text | None = None
+
+
+class SetInSync(Command):
+    """Bring a subscription back in sync that no unfinished process works on."""
+
+    type: Literal["SetInSync"] = "SetInSync"
+    subscription_id: UUID
+    user: Text | None = None
+    reason: Text | None = None
+
+
+class ResumeAll(Command):
+    """Retry every failed or waiting task."""
+
+    type: Literal["ResumeAll"] = "ResumeAll"
+
+
+class PauseEngine(Command):
+    """Start nothing new; let running steps finish."""
+
+    type: Literal["PauseEngine"] = "PauseEngine"
+
+
+class UnpauseEngine(Command):
+    """Go on after a pause."""
+
+    type: Literal["UnpauseEngine"] = "UnpauseEngine"
+
+
+ProcessCommand = ResumeProcess | AbortProcess | SkipStep | AddNote
+AnyCommand = StartProcess | ProcessCommand | SetInSync | ResumeAll | PauseEngine | UnpauseEngine
+
+COMMAND_TYPES: dict[str, type[Command]] = {
+    "StartProcess": StartProcess,
+    "ResumeProcess": ResumeProcess,
+    "AbortProcess": AbortProcess,
+    "SkipStep": SkipStep,
+    "AddNote": AddNote,
+    "SetInSync": SetInSync,
+    "ResumeAll": ResumeAll,
+    "PauseEngine": PauseEngine,
+    "UnpauseEngine": UnpauseEngine,
+}
+
+_ADAPTER: TypeAdapter[AnyCommand] = TypeAdapter(
+    Annotated[AnyCommand, Field(discriminator="type")],
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedCommand:
+    """A legible command that cannot be understood: it is answered, not dead-lettered."""
+
+    command_id: str
+    reason: Reason
+    detail: str
+    errors: tuple[dict[str, Any], ...] = ()
+    reply_to: str | None = None
+    process_id: UUID | None = None
+
+
+class IllegibleCommandError(ValueError):
+    """The record is no JSON object with a string `command_id`: nobody can be answered."""
+
+
+def decode_command(raw: bytes) -> AnyCommand | RefusedCommand:
+    """Read one record of `process.commands`.
+
+    Raises:
+        IllegibleCommandError: nobody can be answered; the record becomes a dead letter.
+
+    """
+    try:
+        command = _ADAPTER.validate_json(raw)
+    except ValidationError as error:
+        return _refuse(raw, error)
+    if rb"\u0000" in raw and (where := find_nul(orjson.loads(raw))):
+        return _refusal(command.command_id, f"'{where}' contains NUL; remove the character")
+    return command
+
+
+def process_id_of(command_id: str) -> UUID:
+    """Id of the process a start with this command id creates, unless it names one."""
+    return uuid5(NAMESPACE_URL, "stepwire:" + command_id)
+
+
+def content_hash(command: Command) -> bytes:
+    """SHA-256 of what the command asks for; a resent record with a new id or time is the same."""
+    asked = command.model_dump(mode="json", exclude={"id", "time", "source", "command_id"})
+    return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).digest()
+
+
+def kafka_key(command: Command) -> bytes:
+    """The key under which a command keeps its order."""
+    if isinstance(command, StartProcess):
+        return str(command.process_id or process_id_of(command.command_id)).encode()
+    if isinstance(command, SetInSync):
+        return str(command.subscription_id).encode()
+    if isinstance(command, ResumeProcess | AbortProcess | SkipStep | AddNote):
+        return str(command.process_id).encode()
+    return b"engine"
+
+
+def _refuse(raw: bytes, error: ValidationError) -> RefusedCommand:
+    try:
+        document = orjson.loads(raw)
+    except orjson.JSONDecodeError as illegible:
+        message = f"the record is not JSON ({illegible}); send one JSON object"
+        raise IllegibleCommandError(message) from error
+    command_id = document.get("command_id") if isinstance(document, dict) else None
+    if not _is_command_id(command_id):
+        message = "the record has no usable string `command_id`, so nobody can be answered; add one"
+        raise IllegibleCommandError(message) from error
+    reply_to = document.get("reply_to")
+    reply_to = reply_to if isinstance(reply_to, str) else None
+    if document.get("type") not in COMMAND_TYPES:
+        detail = f"unknown type {document.get('type')!r}; use one of {', '.join(COMMAND_TYPES)}"
+        return RefusedCommand(command_id, Reason.UNKNOWN_TYPE, detail, reply_to=reply_to)
+    errors = tuple(
+        {"loc": list(e["loc"][1:]), "msg": e["msg"], "type": e["type"]}
+        for e in error.errors(include_url=False, include_context=False, include_input=False)
+    )
+    detail = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in errors)
+    return _refusal(command_id, detail or "malformed", errors, reply_to)
+
+
+def _is_command_id(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 200 and "\x00" not in value  # noqa: PLR2004 - MAX_COMMAND_ID
+
+
+def _refusal(
+    command_id: str,
+    detail: str,
+    errors: tuple[dict[str, Any], ...] = (),
+    reply_to: str | None = None,
+) -> RefusedCommand:
+    return RefusedCommand(command_id, Reason.MALFORMED, detail, errors, reply_to)

@@ -1,0 +1,113 @@
+"""A decision in the making: the small vocabulary the rules are written in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from stepwire.contracts.events import process_event
+from stepwire.contracts.reasons import Reason
+from stepwire.process.decision import Answer, Decision, Emission, LogEntry, Note, Timer
+from stepwire.process.model import START_CHECK, Process, Status
+
+
+class Draft:
+    """Collects what follows from one event; the process given in is never changed."""
+
+    __slots__ = ("decision", "now")
+
+    def __init__(self, process: Process, now: datetime) -> None:
+        """Begin with `process` as it is at `now` (database time)."""
+        self.decision = Decision(process)
+        self.now = now
+
+    @property
+    def process(self) -> Process:
+        """The process as decided so far."""
+        return self.decision.process
+
+    def change(self, **changes: Any) -> None:
+        """Give the process new values."""
+        self.decision.process = replace(self.decision.process, **changes)
+
+    def log(self, entry: LogEntry) -> None:
+        """Add a fact to the log and remember the step's name."""
+        self.decision.entries.append(entry)
+        self.change(log_seq=self.process.log_seq + 1, last_step=entry.name)
+
+    def note(self, kind: str, body: dict[str, Any], by: str | None = None) -> None:
+        """Keep a fact beside the log."""
+        self.decision.notes.append(Note(kind, body, by))
+
+    def emit(self, word: str) -> None:
+        """Publish a process event with the process as decided so far."""
+        self.decision.events.append(Emission(process_event(word), event_data(self.process)))
+
+    def answer(self, command_id: str, **details: Any) -> None:
+        """Accept a command, or refuse it where `reason` is given."""
+        accepted = "reason" not in details
+        self.decision.answers.append(Answer(command_id, accepted, **details))
+
+    def refuse(self, command_id: str, reason: Reason, detail: str) -> None:
+        """Refuse a command with one sentence that says the remedy."""
+        self.answer(command_id, reason=reason, detail=detail)
+
+    def settle_pending(self, **details: Any) -> None:
+        """Give the command under check its final answer."""
+        if self.process.pending_command is not None:
+            self.answer(self.process.pending_command, **details)
+            self.change(pending_command=None)
+
+    def dispatch(self) -> None:
+        """Send a run from the position, in a new epoch."""
+        self.decision.dispatch = True
+        self.change(
+            epoch=self.process.epoch + 1,
+            runnable=True,
+            waiting_on=None,
+            queue=self._queue(),
+        )
+
+    def timer(self, kind: str, delay_seconds: float) -> datetime:
+        """Set a timer of this epoch; returns when it is due."""
+        due_at = self.now + timedelta(seconds=delay_seconds)
+        self.decision.timers.append(Timer(kind, due_at))
+        return due_at
+
+    def drop(self, reason: str) -> Decision:
+        """Change nothing, and say why."""
+        self.decision.dropped = reason
+        return self.decision
+
+    def stop(self, status: Status, **changes: Any) -> None:
+        """Nothing of this process runs now: it waits or has ended."""
+        self.decision.clear_timers = True
+        self.change(status=status, runnable=False, granted=False, deadline=None, **changes)
+
+    def finish(self, status: Status) -> None:
+        """End the process; whatever it still holds is freed, subscriptions stay as they are."""
+        self.decision.release = self.process.held_locks
+        self.stop(status, held_locks=(), waiting_on=None, form=None, assignee=None, progress=None)
+
+    def _queue(self) -> str:
+        if self.process.node == START_CHECK:
+            return self.process.queue
+        return self.process.manifest.node(self.process.node).queue
+
+
+def event_data(process: Process) -> dict[str, Any]:
+    """The `data` of a process event."""
+    data: dict[str, Any] = {
+        "process_id": str(process.id),
+        "workflow": process.workflow,
+        "status": process.status.value,
+        "step": process.last_step,
+        "labels": process.labels or {},
+        "subscription_ids": [str(process.subscription_id)] if process.subscription_id else [],
+    }
+    if process.waiting_on is not None:
+        data["waiting_on"] = process.waiting_on
+    if process.failed_reason is not None:
+        data["failed_reason"] = process.failed_reason
+    return data

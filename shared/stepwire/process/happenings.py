@@ -1,0 +1,57 @@
+"""What can happen to a process besides commands and results, which are records of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackArrived:
+    """An accepted callback, taken from the inbox; `too_large` if State could not hold it."""
+
+    node: str
+    attempt: int
+    payload: dict[str, Any]
+    body_hash: bytes
+    source: str | None = None
+    payload_bytes: int = 0
+    too_large: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackProgressed:
+    """News about an awaited callback."""
+
+    node: str
+    attempt: int
+    progress: Any
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    """A timer of this process came due in `epoch`."""
+
+    kind: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimLost:
+    """The executor that had claimed `epoch` will not report any more."""
+
+    epoch: int
+    executor: str
+
+
+@dataclass(frozen=True, slots=True)
+class LockDecided:
+    """The database's answer to a lock wish.
+
+    done: taken or freed; held: `holder` has it; not_in_sync: nobody has it but the subscription
+    is out of sync; unknown: there is no such subscription; busy: its row is held, try again.
+    """
+
+    outcome: Literal["done", "held", "not_in_sync", "unknown", "busy"]
+    holder: UUID | None = None

@@ -1,0 +1,143 @@
+"""What operators and upstream systems ask of a process."""
+
+from __future__ import annotations
+
+from stepwire.contracts.commands import AbortProcess, AddNote, ResumeProcess, SkipStep
+from stepwire.contracts.reasons import Reason
+from stepwire.flow.types import NodeKind
+from stepwire.process.decision import Decision, InputGiven, LogEntry
+from stepwire.process.draft import Draft
+from stepwire.process.model import FINISHED, RETRYABLE, START_CHECK, Process, Status, top_of
+from stepwire.process.starting import refuse_start
+from stepwire.process.walk import begin_again, go_on
+
+
+def resume(process: Process, command: ResumeProcess, draft: Draft) -> Decision:
+    """Check given input, retry what failed, or refuse."""
+    if process.status is Status.SUSPENDED and not process.runnable:
+        return _check_input(draft, command)
+    if process.status in RETRYABLE:
+        return _retry(draft, command)
+    busy = process.status is Status.SUSPENDED
+    why = "input is being checked" if busy else "there is nothing to resume"
+    detail = f"process {process.id} is {process.status.value} and {why}"
+    draft.refuse(command.command_id, Reason.WRONG_STATUS, detail)
+    return draft.decision
+
+
+def abort(process: Process, command: AbortProcess, draft: Draft) -> Decision:
+    """End it now; it also wins against a step that is just running."""
+    draft.answer(command.command_id)
+    if process.status in FINISHED:
+        return draft.drop("finished")
+    user = command.user or command.source
+    if process.status is Status.CREATED and process.pending_command is not None:
+        return _abort_unaccepted(draft)
+    draft.settle_pending(reason=Reason.WRONG_STATUS, detail=f"aborted by {user} meanwhile")
+    draft.log(_aborted_entry(draft, user, command.reason))
+    _take_back(draft)
+    draft.finish(Status.ABORTED)
+    draft.change(failed_reason=f"User aborted: {command.reason}" if command.reason else None)
+    draft.emit("aborted")
+    return draft.decision
+
+
+def skip(process: Process, command: SkipStep, draft: Draft) -> Decision:
+    """Record a failed step as done by hand and go on."""
+    problem = _why_not_skip(process, command)
+    if problem is not None:
+        draft.refuse(command.command_id, Reason.WRONG_STATUS, problem)
+        return draft.decision
+    user = command.user or command.source
+    node = process.manifest.node(top_of(process.node))
+    draft.log(
+        LogEntry(
+            node=node.path,
+            name=node.name,
+            status="skipped",
+            attempt=process.attempt,
+            epoch=process.epoch,
+            set=command.state,
+            error=None,
+            started_at=draft.now,
+            completed_at=draft.now,
+            created_by=user,
+        ),
+    )
+    draft.note("step_skipped", {"node": node.path, "reason": command.reason}, user)
+    draft.answer(command.command_id)
+    draft.decision.clear_timers = True
+    draft.change(
+        status=Status.RUNNING,
+        failed_reason=None,
+        traceback=None,
+        failure=None,
+        waiting_on=None,
+    )
+    draft.emit("resumed")
+    return go_on(draft, continued=False)
+
+
+def add_note(process: Process, command: AddNote, draft: Draft) -> Decision:
+    """Keep an operator's note."""
+    del process
+    draft.note("note", {"note": command.note}, command.user or command.source)
+    draft.answer(command.command_id)
+    return draft.decision
+
+
+def _check_input(draft: Draft, command: ResumeProcess) -> Decision:
+    node = draft.process.node
+    draft.change(pending_command=command.command_id)
+    pages = command.user_inputs
+    user = command.user or command.source
+    draft.decision.inputs.append(InputGiven(node, pages, user, command.command_id))
+    waiting = draft.process.waiting_on
+    draft.dispatch()
+    draft.change(waiting_on=waiting)
+    return draft.decision
+
+
+def _retry(draft: Draft, command: ResumeProcess) -> Decision:
+    draft.answer(command.command_id)
+    draft.decision.clear_timers = True
+    draft.change(status=Status.RUNNING)
+    draft.emit("resumed")
+    return begin_again(draft)
+
+
+def _take_back(draft: Draft) -> None:
+    """Whoever has claimed the process loses it: a new epoch, older claims revoked."""
+    draft.decision.revoke = draft.process.runnable
+    draft.change(epoch=draft.process.epoch + 1)
+
+
+def _abort_unaccepted(draft: Draft) -> Decision:
+    _take_back(draft)
+    return refuse_start(draft, Reason.WRONG_STATUS, "aborted before its start was accepted")
+
+
+def _aborted_entry(draft: Draft, user: str, reason: str | None) -> LogEntry:
+    return LogEntry(
+        node=draft.process.node,
+        name="User aborted",
+        status="abort",
+        attempt=draft.process.attempt,
+        epoch=draft.process.epoch,
+        error={"class_name": "UserAborted", "message": reason} if reason else None,
+        started_at=draft.now,
+        completed_at=draft.now,
+        created_by=user,
+    )
+
+
+def _why_not_skip(process: Process, command: SkipStep) -> str | None:
+    if process.status not in RETRYABLE or process.node == START_CHECK:
+        return f"process {process.id} is {process.status.value}; only a failed step can be skipped"
+    top = top_of(process.node)
+    if command.node not in (top, process.node):
+        return f"process {process.id} failed in node {top}, not in {command.node}"
+    kind = process.manifest.node(top).kind
+    if kind in (NodeKind.LOCK, NodeKind.UNLOCK, NodeKind.RELATE):
+        return f"node {top} is performed by the engine itself; retry it instead of skipping it"
+    return None

@@ -1,0 +1,184 @@
+"""Birth of a process: accepted at once, or after its start check on an executor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from stepwire.contracts.commands import StartProcess, process_id_of
+from stepwire.contracts.reasons import Reason
+from stepwire.contracts.steps import StepFault, StepReported
+from stepwire.flow.manifest import Manifest
+from stepwire.process.decision import Decision, InputGiven, LockWish
+from stepwire.process.draft import Draft
+from stepwire.process.happenings import LockDecided
+from stepwire.process.model import START_CHECK, Process, Status, subscription_lock
+from stepwire.process.walk import arrive, lock_again
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """A start that may become a process, and the lock it needs before anything else."""
+
+    process: Process
+    lock: LockWish | None
+
+
+def conceive(command: StartProcess, manifest: Manifest) -> Birth:
+    """The process a start asks for; nothing of it is accepted yet."""
+    subscription_id = command.subscription_id or _named_in_pages(command)
+    reporter = command.reporter or command.source
+    first = manifest.nodes[1] if len(manifest.nodes) > 1 else None
+    process = Process(
+        id=command.process_id or process_id_of(command.command_id),
+        workflow=manifest.workflow,
+        manifest=manifest,
+        node=START_CHECK if manifest.needs_check else "1",
+        queue=first.queue if first else "default",
+        is_task=manifest.target.is_task,
+        command_id=command.command_id,
+        pending_command=command.command_id,
+        subscription_id=subscription_id,
+        reporter=reporter,
+        labels=dict(command.labels),
+    )
+    wanted = subscription_id is not None and manifest.locks_at_accept
+    wish = LockWish(take=True, subscription_id=subscription_id) if wanted else None  # type: ignore[arg-type] # `wanted` says it is there
+    return Birth(process, wish)
+
+
+def accept_start(
+    birth: Birth,
+    command: StartProcess,
+    lock: LockDecided | None,
+    now: datetime,
+) -> Decision:
+    """Accept the start, send its check to an executor, or refuse it; `lock` answers its wish."""
+    draft = Draft(birth.process, now)
+    if lock is not None and birth.lock is not None:
+        refused = _lock_at_accept(draft, birth.lock, lock)
+        if refused is not None:
+            return refused
+    if draft.process.node == START_CHECK:
+        draft.dispatch()
+        return draft.decision
+    if any(command.user_inputs):
+        detail = f"workflow {command.workflow} has no form; send [] or [{{}}]"
+        return refuse_start(draft, Reason.INVALID_INPUT, detail)
+    return _begin(draft, {}, command.user_inputs)
+
+
+def accept_after_lock(process: Process, lock: LockDecided, now: datetime) -> Decision:
+    """A start whose lock could not be decided at once (the row was busy) is tried again."""
+    draft = Draft(process, now)
+    wish = LockWish(take=True, subscription_id=process.subscription_id)  # type: ignore[arg-type] # only such starts wait here
+    refused = _lock_at_accept(draft, wish, lock)
+    if refused is not None:
+        return refused
+    if process.node == START_CHECK:
+        draft.dispatch()
+        return draft.decision
+    return _begin(draft, {}, [])
+
+
+def refuse_start(
+    draft: Draft,
+    reason: Reason | str,
+    detail: str,
+    errors: tuple[dict[str, Any], ...] = (),
+    holder: UUID | None = None,
+) -> Decision:
+    """Say no: the row is kept as `rejected` for the record, its lock is freed with it."""
+    was_accepted = draft.process.pending_command is None
+    draft.settle_pending(reason=reason, detail=detail, errors=errors, holder=holder)
+    draft.finish(Status.REJECTED)
+    draft.change(failed_reason=detail)
+    if was_accepted:
+        draft.emit("rejected")
+    return draft.decision
+
+
+def check_passed(draft: Draft, event: StepReported) -> Decision:
+    """Form, predicate and authorisation said yes."""
+    named = event.delta.set.get("subscription_id")
+    if named is not None and draft.process.subscription_id is None:
+        draft.change(subscription_id=UUID(str(named)))
+    return _begin(draft, event.delta.set, None, event)
+
+
+def check_refused(draft: Draft, event: StepReported) -> Decision:
+    """Form, predicate or authorisation said no, or broke."""
+    fault = event.error or StepFault(class_name="Exception", message="the start check failed")
+    reason = fault.reason or Reason.INVALID_INPUT
+    return refuse_start(draft, reason, fault.message, tuple(fault.errors or ()))
+
+
+def base_state(process: Process) -> dict[str, Any]:
+    """What every start adds to State; it wins over form output."""
+    return {
+        "process_id": str(process.id),
+        "reporter": process.reporter,
+        "workflow_name": process.workflow,
+        "workflow_target": process.manifest.target.value,
+    }
+
+
+def _begin(
+    draft: Draft,
+    given: dict[str, Any],
+    pages: list[dict[str, Any]] | None,
+    event: StepReported | None = None,
+) -> Decision:
+    command_id = draft.process.pending_command
+    draft.settle_pending()
+    draft.emit("created")
+    draft.change(status=Status.RUNNING, runnable=False, waiting_on=None)
+    if event is not None or pages:
+        draft.decision.inputs.append(
+            InputGiven(START_CHECK, pages or [], draft.process.reporter, command_id),
+        )
+    emitted = len(draft.decision.events)
+    decision = arrive(draft, draft.process.manifest.nodes[0], continued=False)
+    _give_state_to_start(decision, {**given, **base_state(draft.process)})
+    if draft.process.status is Status.RUNNING:
+        _insert_started(draft, emitted)
+    return decision
+
+
+def _give_state_to_start(decision: Decision, state: dict[str, Any]) -> None:
+    first = decision.entries[0]
+    decision.entries[0] = replace(first, set=state)
+
+
+def _insert_started(draft: Draft, at: int) -> None:
+    draft.emit("started")
+    events = draft.decision.events
+    events.insert(at, events.pop())
+
+
+def _lock_at_accept(draft: Draft, wish: LockWish, lock: LockDecided) -> Decision | None:
+    subscription_id = wish.subscription_id
+    if lock.outcome == "done":
+        held = (*draft.process.held_locks, subscription_lock(subscription_id))
+        draft.change(held_locks=held, waiting_on=None)
+        return None
+    if lock.outcome == "busy":
+        return lock_again(draft)
+    if lock.outcome == "held":
+        detail = f"subscription {subscription_id} is locked by process {lock.holder}; wait for it"
+        return refuse_start(draft, Reason.SUBSCRIPTION_LOCKED, detail, holder=lock.holder)
+    if lock.outcome == "not_in_sync":
+        detail = f"subscription {subscription_id} is out of sync; set it in sync first"
+        return refuse_start(draft, Reason.NOT_IN_SYNC, detail)
+    detail = f"there is no subscription {subscription_id}; name an existing one"
+    return refuse_start(draft, Reason.INVALID_INPUT, detail)
+
+
+def _named_in_pages(command: StartProcess) -> UUID | None:
+    named = next((p["subscription_id"] for p in command.user_inputs if "subscription_id" in p), None)
+    try:
+        return UUID(str(named)) if named is not None else None
+    except ValueError:
+        return None

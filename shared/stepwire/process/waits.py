@@ -1,0 +1,202 @@
+"""Callbacks, timers, lost runs and lock decisions: what a process waits for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from stepwire.contracts.reasons import Reason
+from stepwire.flow.types import NodeKind
+from stepwire.process.decision import Decision, LockWish, LogEntry
+from stepwire.process.draft import Draft
+from stepwire.process.happenings import (
+    CallbackArrived,
+    CallbackProgressed,
+    ClaimLost,
+    LockDecided,
+    TimerFired,
+)
+from stepwire.process.model import START_CHECK, Process, Status, parent_of, subscription_lock
+from stepwire.process.starting import accept_after_lock, refuse_start
+from stepwire.process.walk import (
+    begin_again,
+    fail_engine_node,
+    grant,
+    lock_again,
+    unlocked,
+    want_lock,
+)
+
+ALONE_AFTER_LOSSES = 2
+FAIL_AFTER_LOSSES = 3
+
+
+def callback_arrived(process: Process, event: CallbackArrived, draft: Draft) -> Decision:
+    """Put the payload into State and let an executor validate it."""
+    if not _awaits(process, event.node, event.attempt):
+        return draft.drop("await_over")
+    node = process.manifest.node(event.node)
+    key = node.result_key or "callback_result"
+    if event.too_large:
+        message = f"State would grow over its limit by the callback under key '{key}'"
+        return _fail_await(draft, "StateTooLarge", message, event.source)
+    entry = _await_entry(draft, node.name, "awaiting_callback", event.source)
+    draft.log(_with_callback(entry, key, event))
+    draft.stop(Status.RUNNING, progress=None)
+    draft.change(state_bytes=process.state_bytes + event.payload_bytes)
+    draft.dispatch()
+    draft.emit("resumed")
+    return draft.decision
+
+
+def callback_progressed(process: Process, event: CallbackProgressed, draft: Draft) -> Decision:
+    """Show the news while the step waits."""
+    if not _awaits(process, event.node, event.attempt):
+        return draft.drop("await_over")
+    draft.change(progress=event.progress)
+    return draft.decision
+
+
+def timer_fired(process: Process, event: TimerFired, draft: Draft) -> Decision:
+    """A retry, a timeout or another try at a lock is due, unless the epoch has moved on."""
+    rule = TIMERS.get(event.kind)
+    if event.epoch != process.epoch or rule is None:
+        return draft.drop("stale_timer")
+    return rule(process, draft)
+
+
+def claim_lost(process: Process, event: ClaimLost, draft: Draft) -> Decision:
+    """Run it again, alone the second time; the third loss in the same step fails it."""
+    if event.epoch != process.epoch or not process.runnable:
+        return draft.drop("passed")
+    lost = process.lost + 1
+    draft.decision.revoke = True
+    draft.note("claim_lost", {"executor": event.executor, "node": process.node, "lost": lost})
+    if lost >= FAIL_AFTER_LOSSES:
+        # The epoch is raised here too: the lost executor may still be alive somewhere.
+        draft.change(epoch=process.epoch + 1)
+        return _lost_for_good(draft, event.executor, lost)
+    draft.change(lost=lost, alone=lost >= ALONE_AFTER_LOSSES)
+    draft.dispatch()
+    return draft.decision
+
+
+def lock_decided(process: Process, event: LockDecided, draft: Draft) -> Decision:
+    """The database has answered a lock wish."""
+    if process.status is Status.CREATED:
+        return accept_after_lock(process, event, draft.now)
+    if event.outcome == "busy":
+        return lock_again(draft)
+    node = process.manifest.node(process.node)
+    if node.kind is NodeKind.UNLOCK:
+        return unlocked(draft)
+    if event.outcome == "done" and process.subscription_id is not None:
+        key = subscription_lock(process.subscription_id)
+        draft.change(held_locks=(*process.held_locks, key))
+        return grant(draft)
+    if not node.checked:
+        return grant(draft)
+    return fail_engine_node(draft, node, _why_not_locked(process, event))
+
+
+def _retry_due(process: Process, draft: Draft) -> Decision:
+    if process.status is not Status.WAITING:
+        return draft.drop("stale_timer")
+    draft.change(status=Status.RUNNING)
+    draft.emit("resumed")
+    return begin_again(draft)
+
+
+def _callback_timed_out(process: Process, draft: Draft) -> Decision:
+    over = process.deadline is not None and process.deadline <= draft.now
+    if process.status is not Status.AWAITING_CALLBACK or not over:
+        return draft.drop("stale_timer")
+    return _fail_await(draft, "CallbackTimeout", "Callback timed out", None)
+
+
+def _lock_due(process: Process, draft: Draft) -> Decision:
+    if process.runnable or process.finished or process.subscription_id is None:
+        return draft.drop("stale_timer")
+    if process.status is Status.CREATED:
+        return _ask_again(draft)
+    node = process.manifest.node(process.node)
+    if node.kind is NodeKind.LOCK:
+        return want_lock(draft, node)
+    return _ask_again(draft, take=False)
+
+
+def _ask_again(draft: Draft, *, take: bool = True) -> Decision:
+    subscription_id = draft.process.subscription_id
+    if subscription_id is not None:
+        draft.decision.lock = LockWish(take, subscription_id)
+    return draft.decision
+
+
+def _awaits(process: Process, node: str, attempt: int) -> bool:
+    return (
+        process.status is Status.AWAITING_CALLBACK
+        and parent_of(process.node) == node
+        and process.attempt == attempt
+    )
+
+
+def _await_entry(draft: Draft, name: str, status: str, by: str | None) -> LogEntry:
+    process = draft.process
+    return LogEntry(
+        node=parent_of(process.node),
+        name=name,
+        status=status,
+        attempt=process.attempt,
+        epoch=process.epoch,
+        started_at=draft.now,
+        completed_at=draft.now,
+        created_by=by,
+    )
+
+
+def _with_callback(entry: LogEntry, key: str, event: CallbackArrived) -> LogEntry:
+    return replace(entry, set={key: event.payload}, body_hash=event.body_hash)
+
+
+def _fail_await(draft: Draft, class_name: str, message: str, by: str | None) -> Decision:
+    node = draft.process.manifest.node(parent_of(draft.process.node))
+    entry = _await_entry(draft, node.name, "failed", by)
+    _fail(draft, entry, class_name, message)
+    return draft.decision
+
+
+def _lost_for_good(draft: Draft, executor: str, lost: int) -> Decision:
+    message = f"the executor was lost {lost} times in this step"
+    process = draft.process
+    if process.node == START_CHECK:
+        return refuse_start(draft, Reason.NO_EXECUTOR, message)
+    entry = LogEntry(
+        node=process.node,
+        name=process.manifest.node(process.node).name,
+        status="failed",
+        attempt=process.attempt,
+        epoch=process.epoch,
+        started_at=draft.now,
+        completed_at=draft.now,
+        executor=executor,
+    )
+    _fail(draft, entry, "ExecutorLost", message)
+    return draft.decision
+
+
+def _fail(draft: Draft, entry: LogEntry, class_name: str, message: str) -> None:
+    draft.log(replace(entry, error={"class_name": class_name, "message": message}))
+    draft.stop(Status.FAILED, waiting_on=None, failure=None, progress=None)
+    draft.change(failed_reason=message, traceback=None)
+    draft.emit("failed")
+
+
+def _why_not_locked(process: Process, event: LockDecided) -> str:
+    subscription = f"subscription {process.subscription_id}"
+    if event.outcome == "held":
+        return f"{subscription} is locked by process {event.holder}; retry when it has ended"
+    if event.outcome == "not_in_sync":
+        return f"{subscription} is out of sync; set it in sync, then retry"
+    return f"there is no {subscription}; create it, then retry"
+
+
+TIMERS = {"retry": _retry_due, "callback_timeout": _callback_timed_out, "lock": _lock_due}

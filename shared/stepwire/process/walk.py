@@ -1,0 +1,224 @@
+"""Going on after a node: engine nodes are performed in the transaction that gets there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from stepwire.flow.manifest import ManifestNode
+from stepwire.flow.types import NodeKind
+from stepwire.process.decision import Decision, LockWish, LogEntry
+from stepwire.process.draft import Draft
+from stepwire.process.model import Process, Status, parent_of, subscription_lock, top_of
+
+ENGINE_KINDS = frozenset(
+    {NodeKind.START, NodeKind.RELATE, NodeKind.UNLOCK, NodeKind.DONE, NodeKind.ABORT},
+)
+LOCK_AGAIN_SECONDS = 0.1
+
+
+def first_position(node: ManifestNode) -> str:
+    """Where execution of a node begins: a callback step or group with its first sub-node."""
+    nested = node.kind in (NodeKind.CALLBACK, NodeKind.GROUP)
+    return f"{node.path}.1" if nested else node.path
+
+
+def go_on(draft: Draft, *, continued: bool) -> Decision:
+    """Leave the node at the position and go to the next.
+
+    `continued` says that the executor goes on by itself, so that a run is only dispatched
+    where an engine node or another queue comes in between.
+    """
+    node = following(draft.process)
+    if node is None:
+        return complete(draft)
+    return arrive(draft, node, continued=continued)
+
+
+def following(process: Process) -> ManifestNode | None:
+    """The node after the position: the next sub-node of its group, else the next of the list."""
+    path = process.node
+    while parent := parent_of(path):
+        children = process.manifest.node(parent).children
+        at = int(path.rpartition(".")[2])
+        if process.manifest.node(parent).kind is NodeKind.GROUP and at < len(children):
+            return children[at]
+        path = parent
+    return process.manifest.next(path)
+
+
+def arrive(draft: Draft, node: ManifestNode, *, continued: bool) -> Decision:
+    """Take `node` as the position and do what it asks for."""
+    queue = draft.process.queue
+    attempt = draft.process.attempt if parent_of(node.path) else 1
+    draft.change(node=first_position(node), attempt=attempt, granted=False, lost=0, alone=False)
+    if node.kind is NodeKind.LOCK and not node.conditional:
+        return want_lock(draft, node)
+    if node.kind in ENGINE_KINDS and not node.conditional:
+        return perform(draft, node)
+    if not continued or node.queue != queue:
+        draft.dispatch()
+    return draft.decision
+
+
+def perform(draft: Draft, node: ManifestNode) -> Decision:
+    """Do what an engine node stands for."""
+    return PERFORM[node.kind](draft, node)
+
+
+def want_lock(draft: Draft, node: ManifestNode) -> Decision:
+    """Ask for the lock, unless this process has it already."""
+    subscription_id = draft.process.subscription_id
+    if subscription_id is None:
+        return fail_engine_node(draft, node, NO_SUBSCRIPTION)
+    if subscription_lock(subscription_id) in draft.process.held_locks:
+        return grant(draft)
+    return _wish(draft, take=True)
+
+
+def grant(draft: Draft) -> Decision:
+    """The lock is had (or not needed): its visible step may run."""
+    draft.change(granted=True)
+    draft.dispatch()
+    return draft.decision
+
+
+def skip_engine_node(draft: Draft, node: ManifestNode) -> Decision:
+    """Its condition was false."""
+    draft.log(_entry(draft, node, "skipped"))
+    return go_on(draft, continued=False)
+
+
+def unlocked(draft: Draft) -> Decision:
+    """The unlock node is done; whether a lock was really freed is the store's event."""
+    node = draft.process.manifest.node(draft.process.node)
+    key = subscription_lock(draft.process.subscription_id) if draft.process.subscription_id else ""
+    draft.change(held_locks=tuple(k for k in draft.process.held_locks if k != key), waiting_on=None)
+    draft.log(_entry(draft, node, "success"))
+    return go_on(draft, continued=False)
+
+
+def lock_again(draft: Draft) -> Decision:
+    """Somebody's transaction holds the subscription row: try again soon, stall nobody."""
+    due_at = draft.timer("lock", LOCK_AGAIN_SECONDS)
+    detail = "the subscription's row is held by another transaction"
+    draft.change(
+        runnable=False,
+        waiting_on={"kind": "lock", "detail": detail, "until": due_at.isoformat()},
+    )
+    return draft.decision
+
+
+def fail_engine_node(draft: Draft, node: ManifestNode, message: str) -> Decision:
+    """An engine node could not be performed; a retry tries again."""
+    error = {"class_name": "LockError", "message": message}
+    draft.log(_entry(draft, node, "failed", error=error))
+    draft.stop(Status.FAILED, failed_reason=message, traceback=None, waiting_on=None, failure=None)
+    draft.emit("failed")
+    return draft.decision
+
+
+def complete(draft: Draft) -> Decision:
+    """The end of the list."""
+    draft.finish(Status.COMPLETED)
+    draft.change(failed_reason=None, traceback=None)
+    draft.emit("completed")
+    return draft.decision
+
+
+NO_SUBSCRIPTION = (
+    "State has no 'subscription_id' to lock; name the subscription at the start or return it "
+    "from an earlier step"
+)
+
+
+def _start(draft: Draft, node: ManifestNode) -> Decision:
+    draft.log(_entry(draft, node, "success"))
+    return go_on(draft, continued=False)
+
+
+def _relate(draft: Draft, node: ManifestNode) -> Decision:
+    if draft.process.subscription_id is None:
+        return fail_engine_node(draft, node, NO_SUBSCRIPTION)
+    draft.decision.relations.append(draft.process.subscription_id)
+    draft.log(_entry(draft, node, "success"))
+    return go_on(draft, continued=False)
+
+
+def _unlock(draft: Draft, node: ManifestNode) -> Decision:
+    if draft.process.subscription_id is None:
+        return fail_engine_node(draft, node, NO_SUBSCRIPTION)
+    return _wish(draft, take=False)
+
+
+def _done(draft: Draft, node: ManifestNode) -> Decision:
+    draft.log(_entry(draft, node, "complete"))
+    return complete(draft)
+
+
+def _abort(draft: Draft, node: ManifestNode) -> Decision:
+    draft.log(_entry(draft, node, "abort"))
+    draft.finish(Status.ABORTED)
+    draft.emit("aborted")
+    return draft.decision
+
+
+def _wish(draft: Draft, *, take: bool) -> Decision:
+    subscription_id = draft.process.subscription_id
+    if subscription_id is not None:
+        draft.change(runnable=False)
+        draft.decision.lock = LockWish(take, subscription_id)
+    return draft.decision
+
+
+def _entry(
+    draft: Draft,
+    node: ManifestNode,
+    status: str,
+    error: dict[str, object] | None = None,
+) -> LogEntry:
+    process = draft.process
+    return LogEntry(
+        node=node.path,
+        name=node.name,
+        status=status,
+        attempt=process.attempt,
+        epoch=process.epoch,
+        error=error,
+        started_at=draft.now,
+        completed_at=draft.now,
+    )
+
+
+def restart(draft: Draft) -> None:
+    """Try the top-level node at the position once more, as a new attempt."""
+    node = draft.process.manifest.node(top_of(draft.process.node))
+    draft.change(
+        status=Status.RUNNING,
+        node=first_position(node),
+        attempt=draft.process.attempt + 1,
+        lost=0,
+        alone=False,
+        waiting_on=None,
+        progress=None,
+    )
+
+
+def begin_again(draft: Draft) -> Decision:
+    """Dispatch a new attempt, or ask for the lock again where that was what failed."""
+    restart(draft)
+    node = draft.process.manifest.node(top_of(draft.process.node))
+    if node.kind is NodeKind.LOCK and not node.conditional:
+        return want_lock(draft, node)
+    if node.kind in ENGINE_KINDS and not node.conditional:
+        return perform(draft, node)
+    draft.dispatch()
+    return draft.decision
+
+
+PERFORM: dict[NodeKind, Callable[[Draft, ManifestNode], Decision]] = {
+    NodeKind.START: _start,
+    NodeKind.RELATE: _relate,
+    NodeKind.LOCK: want_lock,
+    NodeKind.UNLOCK: _unlock,
+    NodeKind.DONE: _done,
+    NodeKind.ABORT: _abort,
+}
