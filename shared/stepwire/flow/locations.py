@@ -1,0 +1,48 @@
+"""Where an author wrote something, for messages that lead back to it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+_LIBRARY = __name__.partition(".")[0]
+
+
+class Location(NamedTuple):
+    """A line of an author's file."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+UNKNOWN = Location("<unknown>", 0)
+
+
+def location_of(function: Callable[..., Any]) -> Location:
+    """Return where `function` is defined; of a class or another callable, where the author mentions it."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:
+        return location_of_author()
+    return Location(code.co_filename, code.co_firstlineno)
+
+
+def location_of_author() -> Location:
+    """Return the innermost line on the call stack that lies outside this library."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] != _LIBRARY:
+            return Location(frame.f_code.co_filename, frame.f_lineno)
+        frame = frame.f_back
+    return UNKNOWN
+
+
+def describe(function: Any) -> str:
+    """Return `module.qualname` of a callable, or the type of anything else."""
+    name = getattr(function, "__qualname__", None)
+    if name is None:
+        return f"a {type(function).__qualname__}"
+    return f"{getattr(function, '__module__', '?')}.{name}"

@@ -1,0 +1,85 @@
+"""The workflows an executor serves."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType, ModuleType
+
+from stepwire.flow.errors import DefinitionError, StepwireError, UnknownWorkflow
+from stepwire.flow.manifest import Manifest
+from stepwire.flow.workflows import Workflow
+
+
+class Registry:
+    """Workflows by name; made once, then only read."""
+
+    def __init__(self, workflows: Iterable[Workflow] = ()) -> None:
+        found: dict[str, Workflow] = {}
+        for workflow in workflows:
+            known = found.setdefault(workflow.name, workflow)
+            if known is not workflow:
+                problem = f"two workflows are named {workflow.name!r}, here and at {known.location}"
+                raise DefinitionError(problem, "rename one of the functions", workflow.location)
+        self.workflows: Mapping[str, Workflow] = MappingProxyType(found)
+
+    @classmethod
+    def discover(cls, packages: Sequence[str]) -> Registry:
+        """Import packages with all their submodules and collect the workflows in them.
+
+        Raises:
+            StepwireError: a package does not exist.
+            DefinitionError: two workflows share a name, or a parameter cannot be filled.
+        """
+        modules = [module for package in packages for module in _modules(package)]
+        registry = cls(value for module in modules for value in vars(module).values() if isinstance(value, Workflow))
+        for workflow in registry.workflows.values():
+            workflow.prepare()
+        return registry
+
+    def get(self, name: str) -> Workflow | None:
+        """Return the workflow of that name, or None."""
+        return self.workflows.get(name)
+
+    def manifests(self) -> dict[str, Manifest]:
+        """Return the manifest of every workflow, by name."""
+        return {name: workflow.manifest for name, workflow in self.workflows.items()}
+
+    def __getitem__(self, name: str) -> Workflow:
+        found = self.workflows.get(name)
+        if found is None:
+            raise UnknownWorkflow(name)
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.workflows
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.workflows)
+
+    def __len__(self) -> int:
+        return len(self.workflows)
+
+
+def _modules(package: str) -> Iterator[ModuleType]:
+    root = _import(package)
+    yield root
+    for info in pkgutil.walk_packages(getattr(root, "__path__", ()), f"{package}.", onerror=_raise_from):
+        # Importing a __main__ runs a program.
+        if info.name.rpartition(".")[2] != "__main__":
+            yield importlib.import_module(info.name)
+
+
+def _import(package: str) -> ModuleType:
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as exc:
+        if exc.name is None or not f"{package}.".startswith(f"{exc.name}."):
+            raise
+        message = f"package {package!r} cannot be found: check STEPWIRE_WORKFLOWS and the Python path"
+        raise StepwireError(message) from exc
+
+
+def _raise_from(name: str) -> None:
+    importlib.import_module(name)

@@ -1,0 +1,209 @@
+"""Workflows: a named list of steps with what it takes to start it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from stepwire.flow.errors import DefinitionError, StepwireError, UnknownNode
+from stepwire.flow.lists import Step, StepList, steps_of
+from stepwire.flow.locations import UNKNOWN, Location, describe, location_of, location_of_author
+from stepwire.flow.manifest import Manifest, ManifestNode
+from stepwire.flow.predicates import BuiltinPredicate, RunPredicate
+from stepwire.flow.scopes import Lens
+from stepwire.flow.steps import Authorizer, done, init
+from stepwire.flow.targets import Target
+from stepwire.flow.types import NodeKind
+
+DEFAULT_QUEUE = "default"
+
+
+@dataclass(frozen=True, eq=False)
+class Workflow:
+    """A workflow as its author wrote it, completed by Start and Done.
+
+    Attributes:
+        name: The name of the author's function; it is registered and started by this.
+        description: What it does, for people.
+        target: What it does to a subscription.
+        steps: Its nodes; Start is the first.
+        initial_input_form: The start form.
+        run_predicate: May refuse a start.
+        authorize_callback: Who may start it.
+        retry_auth_callback: Who may ask for a retry, where a step does not say.
+        queue: The queue of the steps that name none.
+        location: Where the author wrote it.
+    """
+
+    name: str
+    description: str
+    target: Target
+    steps: StepList
+    initial_input_form: Callable[..., Any] | None = None
+    run_predicate: RunPredicate | None = None
+    authorize_callback: Authorizer | None = None
+    retry_auth_callback: Authorizer | None = None
+    queue: str = DEFAULT_QUEUE
+    location: Location = UNKNOWN
+
+    def __call__(self) -> StepList:
+        """Refuse: a workflow is started by a command.
+
+        Raises:
+            StepwireError: always.
+        """
+        message = f"workflow {self.name!r} is not called: publish a StartProcess, or use stepwire.testing"
+        raise StepwireError(message)
+
+    def __repr__(self) -> str:
+        return f"<workflow {self.name!r}>"
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The workflow without its code."""
+        predicate = self.run_predicate
+        return Manifest(
+            workflow=self.name,
+            description=self.description,
+            target=self.target,
+            nodes=tuple(_node(str(i), s, self.queue, focused=False) for i, s in enumerate(self.steps, start=1)),
+            has_form=self.initial_input_form is not None,
+            has_predicate=predicate is not None,
+            builtin_predicate=predicate.name if isinstance(predicate, BuiltinPredicate) else None,
+            has_authorization=self.authorize_callback is not None,
+        )
+
+    @cached_property
+    def _by_path(self) -> dict[str, Step]:
+        numbered = enumerate(self.steps, start=1)
+        return {path: found for i, top in numbered for path, found in _paths(str(i), top, ())}
+
+    def step_at(self, path: str) -> Step:
+        """Return the step at `path` as the runner needs it: with the lenses of the groups around it.
+
+        Raises:
+            UnknownNode: there is none.
+        """
+        found = self._by_path.get(path)
+        if found is None:
+            raise UnknownNode(self.name, path)
+        return found
+
+    def prepare(self) -> None:
+        """Work out how every parameter is filled, so that what cannot be filled is told before anything runs.
+
+        Raises:
+            DefinitionError: a parameter has an annotation that no JSON value can be converted to.
+        """
+        for found in self._by_path.values():
+            _ = found.binder
+
+
+def workflow(  # noqa: PLR0913 - the arguments of a workflow
+    description: str = "",
+    initial_input_form: Callable[..., Any] | None = None,
+    target: Target = Target.SYSTEM,
+    *,
+    run_predicate: RunPredicate | None = None,
+    authorize_callback: Authorizer | None = None,
+    retry_auth_callback: Authorizer | None = None,
+    queue: str = DEFAULT_QUEUE,
+) -> Callable[[Callable[[], StepList]], Workflow]:
+    """Make a workflow of a function that returns its steps; it is registered by the function's name.
+
+    Args:
+        description: What it does; empty: the first line of the function's docstring, else its name.
+        initial_input_form: The start form: a generator of pages, or a function returning one page.
+        target: What it does to a subscription.
+        run_predicate: May refuse a start.
+        authorize_callback: Who may start it.
+        retry_auth_callback: Who may ask for a retry; None: who may start it.
+        queue: The queue of the steps that name none.
+
+    Raises:
+        DefinitionError: the function does not return a list of steps that can be run.
+    """
+    if not isinstance(description, str):
+        problem = f"@workflow was given {describe(description)} instead of a description"
+        raise DefinitionError(problem, 'write @workflow("what it does")', location_of_author())
+
+    def decorate(function: Callable[[], StepList]) -> Workflow:
+        location = location_of(function)
+        return Workflow(
+            name=function.__name__,
+            description=description or _first_line(function) or function.__name__,
+            target=Target(target),
+            steps=complete(_listed(function, location), location),
+            initial_input_form=initial_input_form,
+            run_predicate=run_predicate,
+            authorize_callback=authorize_callback,
+            retry_auth_callback=retry_auth_callback or authorize_callback,
+            queue=queue,
+            location=location,
+        )
+
+    return decorate
+
+
+def complete(steps: StepList, location: Location = UNKNOWN) -> StepList:
+    """Return the list with Start in front and an end behind, where the author left them out.
+
+    Raises:
+        DefinitionError: Start stands anywhere but in front, or under a condition.
+    """
+    started = steps if steps and steps[0].kind is NodeKind.START else init >> steps
+    late = any(member.kind is NodeKind.START for member in started[1:])
+    if late or started[0].scopes:
+        problem = "Start stands behind another step" if late else "Start is wrapped"
+        raise DefinitionError(problem, "use init once, in front, by itself", location)
+    last = started[-1]
+    ends = last.kind in {NodeKind.DONE, NodeKind.ABORT} and not last.conditional
+    return started if ends else started >> done
+
+
+def _listed(function: Callable[[], StepList], location: Location) -> StepList:
+    if not callable(function):
+        problem = f"@workflow decorates {function!r}"
+        raise DefinitionError(problem, "decorate a function that returns steps", location)
+    value: Any = function()
+    if not isinstance(value, (Step, StepList)):
+        problem = f"workflow {function.__name__!r} returns {describe(value)}"
+        raise DefinitionError(problem, "return steps joined by >>", location)
+    return steps_of(value)
+
+
+def _first_line(function: Callable[..., Any]) -> str:
+    lines = (function.__doc__ or "").strip().splitlines()
+    return lines[0].strip() if lines else ""
+
+
+def _node(path: str, step: Step, queue: str, *, focused: bool) -> ManifestNode:
+    within = focused or bool(step.lenses)
+    own_queue = queue if step.queue is None else step.queue
+    numbered = enumerate(step.children, start=1)
+    return ManifestNode(
+        path=path,
+        kind=step.kind,
+        name=step.name,
+        queue=DEFAULT_QUEUE if step.kind.is_engine else own_queue,
+        conditional=step.conditional,
+        checked=step.checked,
+        retry=step.retry,
+        timeout_seconds=step.timeout_seconds,
+        callback_timeout_seconds=step.callback_timeout_seconds,
+        assignee=step.assignee,
+        result_key=step.result_key,
+        callback_route_key=step.callback_route_key,
+        focused=within,
+        retry_from=step.retry_from,
+        children=tuple(_node(f"{path}.{i}", child, own_queue, focused=within) for i, child in numbered),
+    )
+
+
+def _paths(path: str, step: Step, outer: tuple[Lens, ...]) -> Iterator[tuple[str, Step]]:
+    seen = step.seen_through(outer)
+    yield path, seen
+    for number, child in enumerate(step.children, start=1):
+        yield from _paths(f"{path}.{number}", child, seen.lenses)
