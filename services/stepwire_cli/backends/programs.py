@@ -1,0 +1,159 @@
+"""Operating system processes that are started, watched and stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stepwire.flow.errors import StepwireError
+
+LAUNCHER = Path(__file__).with_name("launcher.py")
+POLL_SECONDS = 0.02
+TAIL_LINES = 15
+
+
+class BackendError(StepwireError):
+    """A server from a package could not be prepared or started; the sentence ends with what it wrote itself."""
+
+
+@dataclass(frozen=True)
+class User:
+    """Whom a program runs as."""
+
+    uid: int
+    gid: int
+
+
+def launch_command(
+    command: Sequence[str], *, user: User | None = None, death_signal: signal.Signals = signal.SIGTERM
+) -> list[str]:
+    """`command` preceded by the launcher that ties it to us."""
+    uid, gid = (user.uid, user.gid) if user else (-1, -1)
+    return [sys.executable, "-I", "-S", str(LAUNCHER), str(int(death_signal)), str(uid), str(gid), *command]
+
+
+class Program:
+    """A server process that writes to a log file."""
+
+    def __init__(self, name: str, log: Path) -> None:
+        self.name = name
+        self.log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its process id; 0 when it was never started."""
+        return self._process.pid if self._process else 0
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(
+        self,
+        command: Sequence[str],
+        *,
+        user: User | None = None,
+        death_signal: signal.Signals = signal.SIGTERM,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start `command`; its output goes to the log."""
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                launch_command(command, user=user, death_signal=death_signal),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(environment or {})},
+                start_new_session=True,
+                cwd="/",
+            )
+
+    def wait_until(self, ready: Callable[[], bool], *, seconds: float) -> None:
+        """Return when `ready()` holds.
+
+        Raises:
+            BackendError: the program ended before, or the time is over.
+        """
+        deadline = time.monotonic() + seconds
+        while not ready():
+            if not self.running:
+                raise BackendError(f"{self.name} ended while it was starting.\n{self.tail()}")
+            if time.monotonic() > deadline:
+                raise BackendError(f"{self.name} did not start within {seconds:.0f} s.\n{self.tail()}")
+            time.sleep(POLL_SECONDS)
+
+    def stop(self, how: signal.Signals, *, seconds: float) -> None:
+        """Send `how`, wait, and kill what has not ended by then."""
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            self._process.send_signal(how)
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal at once and wait for nothing."""
+        if self.running and self._process is not None:
+            self._process.send_signal(how)
+
+    def tail(self) -> str:
+        """The last lines of the log."""
+        if not self.log.exists():
+            return ""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-TAIL_LINES:])
+
+
+def run(command: Sequence[str], *, what: str, user: User | None = None, seconds: float = 120) -> None:
+    """Run a program to its end.
+
+    Raises:
+        BackendError: it failed.
+    """
+    done = subprocess.run(
+        launch_command(command, user=user),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        cwd="/",
+        timeout=seconds,
+        check=False,
+    )
+    if done.returncode:
+        raise BackendError(f"{what} failed.\n{(done.stdout + done.stderr).decode(errors='replace')[-2000:]}")
+
+
+def free_port(preferred: int = 0) -> int:
+    """`preferred` if nobody listens there, else any free one."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", preferred))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    """Whether something accepts connections on a local port."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: `stepwire` in XDG_CACHE_HOME or ~/.cache."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(base) / "stepwire"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
