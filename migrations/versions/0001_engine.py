@@ -308,7 +308,7 @@ BEGIN
         WHERE key = 'subscription:' || NEW.subscription_id::text;
     IF holder IS NOT NULL
         AND holder::text <> coalesce(current_setting('stepwire.process_id', true), '') THEN
-        RAISE EXCEPTION 'subscription % is locked by process %; wait for it or abort it',
+        RAISE EXCEPTION 'subscription %% is locked by process %%; wait for it or abort it',
             NEW.subscription_id, holder USING ERRCODE = 'object_in_use';
     END IF;
     RETURN NEW;
