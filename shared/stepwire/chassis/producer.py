@@ -29,6 +29,8 @@ BATCH_BYTES = 128 * 1024
 BACKOFF_SECONDS = 0.2
 # A batch also holds records of others: only one that is refused again and again is itself at fault.
 SIZE_TRIES = 3
+SENDER_CANCELS = 20
+SENDER_SECONDS = 0.2
 
 _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 _REFUSED = (InvalidTopicError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError)
@@ -108,7 +110,7 @@ class Producer:
         Raises:
             RecordTooLarge: the record is over MAX_MESSAGE_BYTES.
         """
-        size = DefaultRecordBatchBuilder.estimate_size_in_bytes(record.key, record.value, record.headers)
+        size = DefaultRecordBatchBuilder.estimate_size_in_bytes(record.key, record.value, list(record.headers))
         if size > self._settings.max_message_bytes:
             raise RecordTooLarge(
                 f"a record of {size} bytes for {record.topic} is over the limit of "
@@ -200,7 +202,7 @@ class _Session:
     async def hand_over(self, record: Outgoing) -> asyncio.Future[object]:
         """Give the record to the producer; the future is its acknowledgement."""
         future: asyncio.Future[object] = await self._inner.send(
-            record.topic, value=record.value, key=record.key, headers=record.headers
+            record.topic, value=record.value, key=record.key, headers=list(record.headers)
         )
         return future
 
@@ -231,13 +233,22 @@ class _Session:
         sender = self._inner._sender.sender_task  # noqa: SLF001  # the same
         if sender is not None:
             sender.cancel()
-        # The requests under way end with their connections, and with them the sender.
         await self._inner.client.close()
-        if sender is not None:
-            await asyncio.wait([sender], timeout=REQUEST_TIMEOUT_MS / 1000)
+        # With the connections gone nothing more is sent, so whoever waits may send again elsewhere.
         for waiter in self._waiting:
             if not waiter.done():
                 waiter.set_result(None)
+        if sender is not None:
+            await _ended(sender)
+
+
+async def _ended(sender: asyncio.Task[None]) -> None:
+    """Wait for the sender, which lets its requests end first: one may wait for metadata that will never come."""
+    for _ in range(SENDER_CANCELS):
+        await asyncio.wait([sender], timeout=SENDER_SECONDS)
+        if sender.done():
+            return
+        sender.cancel()
 
 
 class _Attempt:
@@ -272,7 +283,9 @@ class _Attempt:
 
 
 def _problem(future: asyncio.Future[object]) -> Exception | None:
-    if not future.done() or future.cancelled():
-        return ProducerClosed()
-    problem: BaseException | None = future.exception()
-    return problem if problem is None or isinstance(problem, Exception) else ProducerClosed()
+    if future.done() and not future.cancelled():
+        problem = future.exception()
+        if problem is None or isinstance(problem, Exception):
+            return problem
+    never: Exception = ProducerClosed()
+    return never

@@ -1,0 +1,111 @@
+"""Topics, ids, producer and consumer against a real broker."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from stepwire.chassis.errors import KafkaUnavailable, RecordTooLarge, Unreachable
+from stepwire.chassis.kafka import Outgoing, Producer, create_topics, make_consumer, topic_ids, wanted_topics
+from stepwire.chassis.settings import Settings
+
+UNREACHABLE = "127.0.0.1:1"
+
+
+async def _read(settings: Settings, topic: str, count: int) -> list[bytes]:
+    consumer = make_consumer(settings, group="readers")
+    consumer.subscribe([topic])
+    await consumer.start()
+    try:
+        async with asyncio.timeout(20):
+            return [(await consumer.getone()).value for _ in range(count)]
+    finally:
+        await consumer.stop()
+
+
+async def _read_until(settings: Settings, topic: str, last: bytes) -> set[bytes]:
+    consumer = make_consumer(settings, group="readers")
+    consumer.subscribe([topic])
+    await consumer.start()
+    seen: set[bytes] = set()
+    try:
+        async with asyncio.timeout(20):
+            while last not in seen:
+                seen.add((await consumer.getone()).value)
+    finally:
+        await consumer.stop()
+    return seen
+
+
+async def test_topics_are_created_once(settings: Settings) -> None:
+    """A second call finds all topics there, with ids that stay."""
+    created = await create_topics(settings)
+    assert set(created) == set(wanted_topics(settings))
+    assert await create_topics(settings) == []
+    ids = await topic_ids(settings.kafka_bootstrap, created)
+    assert set(ids) == set(created)
+    assert len(set(ids.values())) == len(created)
+
+
+async def test_a_topic_that_does_not_exist_has_no_id_and_is_not_created(settings: Settings) -> None:
+    """Asking for an id creates nothing."""
+    assert await topic_ids(settings.kafka_bootstrap, [settings.topic("nobody")]) == {}
+    assert await topic_ids(settings.kafka_bootstrap, [settings.topic("nobody")]) == {}
+
+
+async def test_an_unreachable_broker_is_named() -> None:
+    """The address is in the sentence."""
+    with pytest.raises(Unreachable, match=UNREACHABLE):
+        await topic_ids(UNREACHABLE, ["a"])
+
+
+async def test_records_arrive_in_order(topics: Settings) -> None:
+    """What is acknowledged is read by a group that starts later, in the order of sending."""
+    topic = topics.topic("callbacks")
+    producer = Producer(topics)
+    await producer.start()
+    sent = [str(number).encode() for number in range(500)]
+    await producer.send_all([Outgoing(topic, value, key=b"one") for value in sent])
+    assert await _read(topics, topic, len(sent)) == sent
+    await producer.stop()
+
+
+async def test_a_record_that_is_too_large_harms_nobody(topics: Settings) -> None:
+    """It is refused before anything of its batch is sent, and the next record arrives."""
+    small = topics.model_copy(update={"max_message_bytes": 70_000})
+    topic = topics.topic("callbacks")
+    producer = Producer(small)
+    with pytest.raises(RecordTooLarge, match="70000"):
+        await producer.send_all([Outgoing(topic, b"first"), Outgoing(topic, b"x" * 80_000)])
+    await producer.send(Outgoing(topic, b"good"))
+    assert await _read(topics, topic, 1) == [b"good"]
+    await producer.stop()
+
+
+async def test_a_record_the_topic_refuses_breaks_no_session_for_good(topics: Settings) -> None:
+    """After a refusal by the broker, which breaks the idempotent session, all others arrive, one perhaps twice."""
+    generous = topics.model_copy(update={"max_message_bytes": 8 * 1024 * 1024})
+    topic = topics.topic("callbacks")
+    producer = Producer(generous)
+    results = await asyncio.gather(
+        producer.send(Outgoing(topic, b"x" * 6 * 1024 * 1024, key=b"k")),
+        *(producer.send(Outgoing(topic, str(number).encode(), key=b"k")) for number in range(20)),
+        return_exceptions=True,
+    )
+    assert isinstance(results[0], RecordTooLarge)
+    assert results[1:] == [None] * 20
+    await producer.send(Outgoing(topic, b"behind", key=b"k"))
+    assert await _read_until(topics, topic, b"behind") == {*(str(number).encode() for number in range(20)), b"behind"}
+    await producer.stop()
+
+
+async def test_a_topic_nobody_created_costs_only_its_own_record(topics: Settings) -> None:
+    """An answer to a topic that does not exist leaves other records alone."""
+    producer = Producer(topics)
+    lost = asyncio.create_task(producer.send(Outgoing(topics.topic("nobody"), b"1"), deadline_seconds=0.5))
+    await producer.send(Outgoing(topics.topic("callbacks"), b"good"))
+    with pytest.raises(KafkaUnavailable, match="1 records"):
+        await lost
+    assert await _read(topics, topics.topic("callbacks"), 1) == [b"good"]
+    await producer.stop()

@@ -1,0 +1,83 @@
+"""Fixtures for all tests: a real PostgreSQL and a real Kafka, settings for a stack of its own, and that stack."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+
+from stepwire.chassis.kafka import create_topics
+from stepwire.chassis.settings import CallbackSecret, Settings
+from tests.support import backends, databases
+
+TEST_PARTITIONS = 4
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the choice of servers."""
+    parser.addoption("--backend", choices=("packages", "testcontainers"), default="packages")
+
+
+@pytest.fixture(scope="session")
+def backend_kind(request: pytest.FixtureRequest) -> str:
+    """Where PostgreSQL and Kafka come from."""
+    kind: str = request.config.getoption("--backend")
+    return kind
+
+
+@pytest.fixture(scope="session")
+def database_url(backend_kind: str) -> Iterator[str]:
+    """URL of a real PostgreSQL server's own database; use `database` for one with our tables."""
+    with backends.postgres(backend_kind) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(backend_kind: str) -> Iterator[str]:
+    """Address of a real Kafka."""
+    with backends.kafka(backend_kind) as bootstrap:
+        yield bootstrap
+
+
+@pytest.fixture(scope="session")
+def database_template(database_url: str) -> Iterator[str]:
+    """Name of a migrated database to be cloned."""
+    name = databases.create_template(database_url)
+    yield name
+    databases.drop(database_url, name)
+
+
+@pytest.fixture
+def database(database_url: str, database_template: str) -> Iterator[str]:
+    """URL of a migrated database for this test alone."""
+    with databases.cloned(database_url, database_template) as url:
+        yield url
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """A prefix that keeps this test's topics and groups apart."""
+    return f"t{uuid4().hex[:8]}."
+
+
+@pytest.fixture
+def settings(database: str, kafka_bootstrap: str, topic_prefix: str) -> Settings:
+    """Settings of a stack of this test's own; its topics do not exist yet."""
+    return Settings(
+        database_url=database,
+        kafka_bootstrap=kafka_bootstrap,
+        topic_prefix=topic_prefix,
+        topic_partitions=TEST_PARTITIONS,
+        callback_secrets=(CallbackSecret.of("a secret for tests"),),
+        gateway_port=0,
+        testing=True,
+    )
+
+
+@pytest.fixture
+def topics(settings: Settings) -> Settings:
+    """The settings, with the topics created."""
+    asyncio.run(create_topics(settings))
+    return settings
