@@ -7,6 +7,7 @@ where the value is not of the annotated type yet, one call into pydantic.
 from __future__ import annotations
 
 import inspect
+import sys
 import typing
 from collections.abc import Callable
 from functools import cache
@@ -25,6 +26,9 @@ from stepwire.flow.errors import BindingError, DefinitionError
 from stepwire.flow.locations import describe, location_of
 from stepwire.flow.serialization import copy_json
 from stepwire.flow.types import State
+
+if sys.version_info >= (3, 14):
+    import annotationlib
 
 LOADER = "__load_from_state__"
 """A class with a classmethod of this name, `(cls, value, variants)`, makes its own instances from a value of State;
@@ -79,10 +83,8 @@ class Binder:
                 value = self._convert(slot, state[slot.name])
             elif slot.default is _EMPTY:
                 raise self._missing(slot)
-            elif slot.positional_only:
-                value = slot.default
             else:
-                continue
+                value = slot.default
             if slot.positional_only:
                 positional.append(value)
             else:
@@ -126,6 +128,9 @@ def has_variadics(function: Callable[..., Any]) -> bool:
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
     try:
+        if sys.version_info >= (3, 14):
+            # There annotations are evaluated late, and those of type checkers only would raise here.
+            return inspect.signature(function, annotation_format=annotationlib.Format.FORWARDREF)
         return inspect.signature(function)
     except (ValueError, TypeError):
         problem = f"{describe(function)} has no signature that can be read"

@@ -113,7 +113,10 @@ class Step:
         Raises:
             DefinitionError: a parameter has an annotation that no JSON value can be converted to.
         """
-        return binder_for(self.function) if self.function is not None else None
+        # A class is a form of one page: it asks for nothing.
+        if self.function is None or isinstance(self.function, type):
+            return None
+        return binder_for(self.function)
 
     def within(self, scope: Scope) -> Step:
         """Return this step with one more scope around it."""

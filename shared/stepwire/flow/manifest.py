@@ -24,6 +24,7 @@ from stepwire.flow.types import NodeKind
 FORMAT = 1
 """Raised when the meaning of a manifest's JSON changes; part of every hash."""
 
+_SECONDS = ("timeout_seconds", "callback_timeout_seconds")
 _POLICY = ("retry", "timeout_seconds", "callback_timeout_seconds", "assignee")
 
 
@@ -80,6 +81,8 @@ class ManifestNode:
         """Return the node as JSON values; members that have their default are left out."""
         members = {name: getattr(self, name) for name in _DEFAULTS if getattr(self, name) != _DEFAULTS[name]}
         members |= {"path": self.path, "kind": self.kind.value, "name": self.name}
+        # 2 and 2.0 are one timeout, and must be one hash.
+        members |= {name: float(members[name]) for name in _SECONDS if name in members}
         if self.retry is not None:
             members["retry"] = self.retry.to_json()
         if self.children:
@@ -228,9 +231,9 @@ class Manifest:
 
     @classmethod
     def from_json(cls, value: dict[str, Any] | str | bytes) -> Manifest:
-        """Return the manifest that `to_json` wrote; its hashes are computed anew from the content."""
+        """Return the manifest that `to_json` wrote; hashes it has are kept, whatever version computed them."""
         content = value if isinstance(value, dict) else orjson.loads(value)
-        return cls(
+        manifest = cls(
             workflow=content["workflow"],
             description=content["description"],
             target=Target(content["target"]),
@@ -240,6 +243,9 @@ class Manifest:
             builtin_predicate=content["builtin_predicate"],
             has_authorization=content["has_authorization"],
         )
+        object.__setattr__(manifest, "hash", content.get("hash", manifest.hash))
+        object.__setattr__(manifest, "chain", tuple(content.get("chain", manifest.chain)))
+        return manifest
 
 
 def _chain(workflow: str, nodes: tuple[ManifestNode, ...]) -> tuple[str, ...]:

@@ -74,6 +74,14 @@ no_uncompleted_instance = BuiltinPredicate("no_uncompleted_instance")
 """Refuses a start while a process of the same workflow is neither completed nor aborted."""
 
 
+async def is_authorized(hook: Callable[..., Any] | None, user: Any) -> bool:
+    """Ask an authorisation hook about a user; without a hook everybody is allowed. Raises what the hook raises."""
+    if hook is None:
+        return True
+    answer = hook(user)
+    return bool(await answer if inspect.isawaitable(answer) else answer)
+
+
 async def evaluate_predicate(context: PredicateContext) -> RunPredicateResult:
     """Ask the author's predicate of the context's workflow; none, or a built-in one, passes.
 

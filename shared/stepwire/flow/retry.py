@@ -50,8 +50,11 @@ class Retry:
         yield not _within(self.factor, 1, math.inf), "a bad factor", "give a number of at least 1"
         yield not _within(self.max_delay_seconds, 0, math.inf), "a bad max_delay_seconds", "give at least 0"
         yield not _within(self.jitter, 0, math.nextafter(1, 2)), "a bad jitter", "give a part between 0 and 1"
-        whole = self.times is None or (isinstance(self.times, int) and _within(self.times, 0, math.inf))
-        yield not whole, "a bad times", "give a whole number of at least 0, or None"
+        yield (
+            self.times is not None and not _whole(self.times),
+            "a bad times",
+            "give a whole number of at least 0, or None",
+        )
 
     def delay_seconds_for(self, attempt: int, rng: random.Random | None = None) -> float:
         """Return the pause in seconds after attempt number `attempt` (counted from 1) has failed."""
@@ -89,6 +92,10 @@ class Retry:
             "give_up_on": [exception_name(e) for e in self.give_up_on],
         }
 
+    def named(self) -> Retry:
+        """Return the same policy with exceptions given by their names, as a manifest keeps it."""
+        return Retry.from_json(self.to_json())
+
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Retry:
         """Return the policy that `to_json` wrote."""
@@ -115,6 +122,10 @@ def _as_tuple(value: Any) -> tuple[ExceptionName, ...]:
 def _matches(exc: BaseException, names: tuple[ExceptionName, ...]) -> bool:
     ancestors = {exception_name(cls) for cls in type(exc).__mro__ if issubclass(cls, BaseException)}
     return any(exception_name(name) in ancestors for name in names)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and _within(value, 0, math.inf)
 
 
 def _within(value: Any, low: float, high: float) -> bool:

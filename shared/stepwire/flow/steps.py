@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from enum import Enum
 from typing import Any
 
 from stepwire.flow.binding import has_variadics
@@ -20,6 +22,7 @@ from stepwire.flow.types import NodeKind, State
 DEFAULT_CALLBACK_ROUTE_KEY = "callback_route"
 DEFAULT_CALLBACK_RESULT_KEY = "callback_result"
 SYSTEM_ASSIGNEE = "SYSTEM"
+_QUEUE = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 Function = Callable[..., Any]
 Authorizer = Callable[..., Any]
@@ -72,8 +75,7 @@ def _decorator(
     retry_auth_callback: Authorizer | None,
 ) -> Callable[[Function], Step]:
     _check_name(name, kind.value)
-    _check_seconds(timeout, "timeout")
-    _check_retry(retry)
+    _check_run(queue, timeout, retry)
 
     def decorate(function: Function) -> Step:
         _check_function(function, f'@{kind}("{name}")')
@@ -112,12 +114,12 @@ def inputstep(
     _check_name(name, "inputstep")
 
     def decorate(function: Function) -> Step:
-        _check_callable(function, f'@inputstep("{name}")')
+        check_callable(function, f'@inputstep("{name}")')
         return Step(
             name=name,
             kind=NodeKind.INPUT,
             function=function,
-            assignee=str(assignee),
+            assignee=str(assignee.value if isinstance(assignee, Enum) else assignee),
             resume_auth_callback=resume_auth_callback,
             retry_auth_callback=retry_auth_callback,
             location=location_of(function),
@@ -173,10 +175,12 @@ def _callback_part(value: Step | StepList, role: str) -> Step:
     return part
 
 
-def step_group(
+def step_group(  # noqa: PLR0913 - the arguments of a group
     name: str,
     steps: StepList | Step,
     *,
+    queue: str | None = None,
+    timeout: float | None = None,
     retry: Retry | None = None,
     retry_from: str = "first",
     retry_auth_callback: Authorizer | None = None,
@@ -186,6 +190,8 @@ def step_group(
     Args:
         name: A sentence for the operator.
         steps: The sub-steps.
+        queue: Sub-steps that name no queue of their own run on this one; None: that of the workflow.
+        timeout: Seconds after which the group fails; None: no limit of its own.
         retry: A policy of automatic retries of the whole group.
         retry_from: Where a retry begins: "first" sub-step, or the "failed" one.
         retry_auth_callback: Who may ask for a retry.
@@ -194,7 +200,7 @@ def step_group(
         DefinitionError: a sub-step cannot be part of a group.
     """
     _check_name(name, "step_group")
-    _check_retry(retry)
+    _check_run(queue, timeout, retry)
     members = steps_of(steps)
     outside = [member for member in members if member.kind in {NodeKind.START, NodeKind.DONE}]
     if not members or outside:
@@ -206,6 +212,8 @@ def step_group(
     return Step(
         name=name,
         kind=NodeKind.GROUP,
+        queue=queue,
+        timeout_seconds=timeout,
         children=tuple(members),
         retry=retry,
         retry_from=retry_from,
@@ -220,7 +228,7 @@ def conditional(predicate: Callable[[State], Any]) -> Callable[[Step | StepList]
     Raises:
         DefinitionError: the predicate is not a plain function.
     """
-    _check_callable(predicate, "conditional(...)")
+    check_callable(predicate, "conditional(...)")
     if inspect.iscoroutinefunction(predicate):
         problem = f"the condition {describe(predicate)} is async"
         raise DefinitionError(problem, "write it as a plain function of State", location_of(predicate))
@@ -282,6 +290,13 @@ def _check_name(name: Any, decorator: str) -> None:
         raise DefinitionError(problem, "write what it does in a sentence", location_of_author())
 
 
+def _check_run(queue: Any, timeout: Any, retry: Any) -> None:
+    if queue is not None:
+        check_queue(queue)
+    _check_seconds(timeout, "timeout")
+    _check_retry(retry)
+
+
 def _check_seconds(value: Any, argument: str) -> None:
     if value is None:
         return
@@ -297,14 +312,30 @@ def _check_retry(value: Any) -> None:
         raise DefinitionError(problem, "give Retry(delay_seconds=..., times=...)", location_of_author())
 
 
-def _check_callable(function: Any, use: str) -> None:
+def check_queue(queue: Any) -> None:
+    """Refuse the name of a queue that no topic can be named after.
+
+    Raises:
+        DefinitionError: it is none.
+    """
+    if not isinstance(queue, str) or not _QUEUE.fullmatch(queue):
+        problem = f"queue={queue!r} cannot be the name of a queue"
+        raise DefinitionError(problem, "use up to 100 letters, digits, '-', '_' or '.'", location_of_author())
+
+
+def check_callable(function: Any, use: str) -> None:
+    """Refuse what is no function.
+
+    Raises:
+        DefinitionError: it is a step, or cannot be called.
+    """
     if isinstance(function, (Step, StepList)) or not callable(function):
         problem = f"{use} was given {function!r}"
         raise DefinitionError(problem, "give it a function", location_of_author())
 
 
 def _check_function(function: Any, use: str) -> None:
-    _check_callable(function, use)
+    check_callable(function, use)
     target = inspect.unwrap(function)
     location = location_of(function)
     if inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):

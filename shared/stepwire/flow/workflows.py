@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from stepwire.flow.binding import binder_for
 from stepwire.flow.errors import DefinitionError, StepwireError, UnknownNode
 from stepwire.flow.lists import Step, StepList, steps_of
 from stepwire.flow.locations import UNKNOWN, Location, describe, location_of, location_of_author
 from stepwire.flow.manifest import Manifest, ManifestNode
 from stepwire.flow.predicates import BuiltinPredicate, RunPredicate
 from stepwire.flow.scopes import Lens
-from stepwire.flow.steps import Authorizer, done, init
+from stepwire.flow.steps import Authorizer, check_callable, check_queue, done, init
 from stepwire.flow.targets import Target
 from stepwire.flow.types import NodeKind
 
@@ -99,6 +100,9 @@ class Workflow:
         """
         for found in self._by_path.values():
             _ = found.binder
+        form = self.initial_input_form
+        if form is not None and not isinstance(form, type):
+            binder_for(form)
 
 
 def workflow(  # noqa: PLR0913 - the arguments of a workflow
@@ -129,12 +133,16 @@ def workflow(  # noqa: PLR0913 - the arguments of a workflow
         problem = f"@workflow was given {describe(description)} instead of a description"
         raise DefinitionError(problem, 'write @workflow("what it does")', location_of_author())
 
+    check_queue(queue)
+    aim = _target(target)
+
     def decorate(function: Callable[[], StepList]) -> Workflow:
+        check_callable(function, "@workflow(...)")
         location = location_of(function)
         return Workflow(
             name=function.__name__,
             description=description or _first_line(function) or function.__name__,
-            target=Target(target),
+            target=aim,
             steps=complete(_listed(function, location), location),
             initial_input_form=initial_input_form,
             run_predicate=run_predicate,
@@ -164,14 +172,19 @@ def complete(steps: StepList, location: Location = UNKNOWN) -> StepList:
 
 
 def _listed(function: Callable[[], StepList], location: Location) -> StepList:
-    if not callable(function):
-        problem = f"@workflow decorates {function!r}"
-        raise DefinitionError(problem, "decorate a function that returns steps", location)
     value: Any = function()
     if not isinstance(value, (Step, StepList)):
         problem = f"workflow {function.__name__!r} returns {describe(value)}"
         raise DefinitionError(problem, "return steps joined by >>", location)
     return steps_of(value)
+
+
+def _target(value: Any) -> Target:
+    try:
+        return Target(value)
+    except ValueError:
+        problem = f"target={value!r} is none"
+        raise DefinitionError(problem, f"use one of {', '.join(Target)}", location_of_author()) from None
 
 
 def _first_line(function: Callable[..., Any]) -> str:
@@ -190,7 +203,7 @@ def _node(path: str, step: Step, queue: str, *, focused: bool) -> ManifestNode:
         queue=DEFAULT_QUEUE if step.kind.is_engine else own_queue,
         conditional=step.conditional,
         checked=step.checked,
-        retry=step.retry,
+        retry=None if step.retry is None else step.retry.named(),
         timeout_seconds=step.timeout_seconds,
         callback_timeout_seconds=step.callback_timeout_seconds,
         assignee=step.assignee,
