@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeGuard
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import orjson
@@ -198,7 +198,7 @@ def _refuse(raw: bytes, error: ValidationError) -> RefusedCommand:
     return _refusal(command_id, detail or "malformed", errors, reply_to)
 
 
-def _is_command_id(value: object) -> bool:
+def _is_command_id(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and 0 < len(value) <= 200 and "\x00" not in value  # noqa: PLR2004 - MAX_COMMAND_ID
 
 

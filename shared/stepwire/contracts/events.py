@@ -55,6 +55,7 @@ def cloud_event(  # noqa: PLR0913 - the attributes of one CloudEvent
     subject: str,
     time: datetime,
     data: dict[str, Any],
+    *,
     sequence: int | None = None,
     source: str = "stepwire/coordinator",
 ) -> dict[str, Any]:

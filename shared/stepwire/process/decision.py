@@ -109,6 +109,5 @@ class Decision:
     repeated: bool = False
     dispatch: bool = False
     revoke: bool = False
-    clear_timers: bool = False
     set_aside: bool = False
     dropped: str | None = None

@@ -82,7 +82,6 @@ class Draft:
 
     def stop(self, status: Status, **changes: Any) -> None:
         """Nothing of this process runs now: it waits or has ended."""
-        self.decision.clear_timers = True
         self.change(status=status, runnable=False, granted=False, deadline=None, **changes)
 
     def finish(self, status: Status) -> None:

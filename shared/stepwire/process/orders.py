@@ -66,7 +66,6 @@ def skip(process: Process, command: SkipStep, draft: Draft) -> Decision:
     )
     draft.note("step_skipped", {"node": node.path, "reason": command.reason}, user)
     draft.answer(command.command_id)
-    draft.decision.clear_timers = True
     draft.change(
         status=Status.RUNNING,
         failed_reason=None,
@@ -100,7 +99,6 @@ def _check_input(draft: Draft, command: ResumeProcess) -> Decision:
 
 def _retry(draft: Draft, command: ResumeProcess) -> Decision:
     draft.answer(command.command_id)
-    draft.decision.clear_timers = True
     draft.change(status=Status.RUNNING)
     draft.emit("resumed")
     return begin_again(draft)

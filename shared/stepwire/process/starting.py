@@ -49,25 +49,19 @@ def conceive(command: StartProcess, manifest: Manifest) -> Birth:
     return Birth(process, wish)
 
 
-def accept_start(
-    birth: Birth,
-    command: StartProcess,
-    lock: LockDecided | None,
-    now: datetime,
-) -> Decision:
-    """Accept the start, send its check to an executor, or refuse it; `lock` answers its wish."""
+def accept_start(birth: Birth, command: StartProcess, now: datetime) -> Decision:
+    """Accept the start, wish for its lock, send its check to an executor, or refuse it."""
     draft = Draft(birth.process, now)
-    if lock is not None and birth.lock is not None:
-        refused = _lock_at_accept(draft, birth.lock, lock)
-        if refused is not None:
-            return refused
-    if draft.process.node == START_CHECK:
-        draft.dispatch()
-        return draft.decision
-    if any(command.user_inputs):
+    if birth.process.node != START_CHECK and any(command.user_inputs):
         detail = f"workflow {command.workflow} has no form; send [] or [{{}}]"
         return refuse_start(draft, Reason.INVALID_INPUT, detail)
-    return _begin(draft, {}, command.user_inputs)
+    if any(command.user_inputs):
+        given = InputGiven(START_CHECK, command.user_inputs, draft.process.reporter, command.command_id)
+        draft.decision.inputs.append(given)
+    if birth.lock is not None:
+        draft.decision.lock = birth.lock
+        return draft.decision
+    return _proceed(draft)
 
 
 def accept_after_lock(process: Process, lock: LockDecided, now: datetime) -> Decision:
@@ -75,12 +69,7 @@ def accept_after_lock(process: Process, lock: LockDecided, now: datetime) -> Dec
     draft = Draft(process, now)
     wish = LockWish(take=True, subscription_id=process.subscription_id)  # type: ignore[arg-type] # only such starts wait here
     refused = _lock_at_accept(draft, wish, lock)
-    if refused is not None:
-        return refused
-    if process.node == START_CHECK:
-        draft.dispatch()
-        return draft.decision
-    return _begin(draft, {}, [])
+    return refused if refused is not None else _proceed(draft)
 
 
 def refuse_start(
@@ -105,7 +94,7 @@ def check_passed(draft: Draft, event: StepReported) -> Decision:
     named = event.delta.set.get("subscription_id")
     if named is not None and draft.process.subscription_id is None:
         draft.change(subscription_id=UUID(str(named)))
-    return _begin(draft, event.delta.set, None, event)
+    return _begin(draft, event.delta.set)
 
 
 def check_refused(draft: Draft, event: StepReported) -> Decision:
@@ -125,20 +114,17 @@ def base_state(process: Process) -> dict[str, Any]:
     }
 
 
-def _begin(
-    draft: Draft,
-    given: dict[str, Any],
-    pages: list[dict[str, Any]] | None,
-    event: StepReported | None = None,
-) -> Decision:
-    command_id = draft.process.pending_command
+def _proceed(draft: Draft) -> Decision:
+    if draft.process.node == START_CHECK:
+        draft.dispatch()
+        return draft.decision
+    return _begin(draft, {})
+
+
+def _begin(draft: Draft, given: dict[str, Any]) -> Decision:
     draft.settle_pending()
     draft.emit("created")
     draft.change(status=Status.RUNNING, runnable=False, waiting_on=None)
-    if event is not None or pages:
-        draft.decision.inputs.append(
-            InputGiven(START_CHECK, pages or [], draft.process.reporter, command_id),
-        )
     emitted = len(draft.decision.events)
     decision = arrive(draft, draft.process.manifest.nodes[0], continued=False)
     _give_state_to_start(decision, {**given, **base_state(draft.process)})

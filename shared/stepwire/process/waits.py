@@ -132,11 +132,7 @@ def _ask_again(draft: Draft, *, take: bool = True) -> Decision:
 
 
 def _awaits(process: Process, node: str, attempt: int) -> bool:
-    return (
-        process.status is Status.AWAITING_CALLBACK
-        and parent_of(process.node) == node
-        and process.attempt == attempt
-    )
+    return process.status is Status.AWAITING_CALLBACK and parent_of(process.node) == node and process.attempt == attempt
 
 
 def _await_entry(draft: Draft, name: str, status: str, by: str | None) -> LogEntry:

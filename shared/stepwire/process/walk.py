@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
+
 from stepwire.flow.manifest import ManifestNode
 from stepwire.flow.types import NodeKind
 from stepwire.process.decision import Decision, LockWish, LogEntry
@@ -125,8 +127,7 @@ def complete(draft: Draft) -> Decision:
 
 
 NO_SUBSCRIPTION = (
-    "State has no 'subscription_id' to lock; name the subscription at the start or return it "
-    "from an earlier step"
+    "State has no 'subscription_id' to lock; name the subscription at the start or return it from an earlier step"
 )
 
 
@@ -173,7 +174,7 @@ def _entry(
     draft: Draft,
     node: ManifestNode,
     status: str,
-    error: dict[str, object] | None = None,
+    error: dict[str, Any] | None = None,
 ) -> LogEntry:
     process = draft.process
     return LogEntry(

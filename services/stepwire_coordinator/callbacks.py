@@ -1,0 +1,125 @@
+"""Records of `callbacks` within a transaction: into the inbox, then to the process that waits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stepwire.contracts.callbacks import CallbackProgress, CallbackReceived, body_hash
+from stepwire.contracts.reasons import DeadLetter
+from stepwire.contracts.tokens import Token, WrongTokenError, derive_key, read_token, verify_token
+from stepwire.process.happenings import CallbackProgressed
+from stepwire.process.model import order_of
+from stepwire_coordinator.store import inbox
+from stepwire_coordinator.store.inbox import Await, Received
+from stepwire_coordinator.store.processes import Loaded
+from stepwire_coordinator.work import CallbackItem
+
+if TYPE_CHECKING:
+    from stepwire_coordinator.transaction import Transaction
+
+
+async def settle_callbacks(tx: Transaction) -> None:
+    """Apply every callback of the work, or say in a dead letter why not."""
+    accepted: list[tuple[CallbackItem, Await]] = []
+    over: list[tuple[CallbackItem, Await]] = []
+    for item in tx.work.callbacks:
+        row = tx.ledger.rows.get(item.callback.process_id)
+        if row is None:
+            _not_here(tx, item)
+            continue
+        if item.kept:
+            tx.ledger.taken.append(item.origin)
+        token = _verified(tx, item, row)
+        if token is None:
+            tx.ledger.dead.append((item.origin, DeadLetter.WRONG_TOKEN))
+        else:
+            awaited = Await(row.process.id, token.node, token.attempt)
+            (over if _is_over(tx, row, token) else accepted).append((item, awaited))
+    await _settle_over(tx, over)
+    await _settle_accepted(tx, accepted)
+
+
+def _not_here(tx: Transaction, item: CallbackItem) -> None:
+    process_id = item.callback.process_id
+    if tx.is_unknown(process_id):
+        tx.ledger.dead.append((item.origin, DeadLetter.UNKNOWN_PROCESS))
+    elif not item.kept:
+        tx.set_aside(item.origin, process_id, "callback")
+
+
+def _verified(tx: Transaction, item: CallbackItem, row: Loaded) -> Token | None:
+    try:
+        token = read_token(item.callback.token)
+    except WrongTokenError:
+        return None
+    if token.secret_id != row.secret_id:
+        return None
+    key = row.callback_key or _derived(tx, row)
+    return token if key is not None and verify_token(key, token) else None
+
+
+def _derived(tx: Transaction, row: Loaded) -> bytes | None:
+    """The key of an ended process is cleared; its secret may still be configured."""
+    secrets = (s for s in tx.surroundings.secrets if s.id == row.secret_id)
+    return next((derive_key(s.value, row.process.id) for s in secrets), None)
+
+
+def _is_over(tx: Transaction, row: Loaded, token: Token) -> bool:
+    process = row.process
+    if process.finished:
+        return True
+    position = order_of(process.node, process.attempt)
+    awaited = order_of(f"{token.node}.2", token.attempt)
+    if awaited != position:
+        return awaited < position
+    waits = process.status == "awaiting_callback"
+    return not waits or (process.deadline is not None and process.deadline < tx.now)
+
+
+async def _settle_over(tx: Transaction, items: list[tuple[CallbackItem, Await]]) -> None:
+    if not items:
+        return
+    known = await inbox.body_hashes(tx.connection, sorted({a.process_id for _, a in items}))
+    for item, awaited in items:
+        callback = item.callback
+        if isinstance(callback, CallbackProgress):
+            tx.ledger.drop("late_progress")
+        elif awaited not in known:
+            tx.ledger.dead.append((item.origin, DeadLetter.AWAIT_OVER))
+        elif known[awaited] == body_hash(callback.payload):
+            tx.ledger.drop("repeated_callback")
+        else:
+            tx.ledger.dead.append((item.origin, DeadLetter.DIFFERENT_BODY))
+
+
+async def _settle_accepted(tx: Transaction, items: list[tuple[CallbackItem, Await]]) -> None:
+    first: dict[Await, tuple[Await, dict[str, object], bytes, str]] = {}
+    for item, awaited in items:
+        callback = item.callback
+        if isinstance(callback, CallbackProgress):
+            event = CallbackProgressed(awaited.node, awaited.attempt, callback.progress)
+            tx.advance_if_here(awaited.process_id, event)
+        else:
+            entry = (awaited, callback.payload, body_hash(callback.payload), callback.source)
+            first.setdefault(awaited, entry)
+    if not first:
+        return
+    found = await inbox.enter(tx.connection, [first[a] for a in sorted(first)])
+    for received in found.values():
+        _take(tx, received)
+    for item, awaited in items:
+        _compare(tx, item, found[awaited])
+
+
+def _take(tx: Transaction, received: Received) -> None:
+    row = tx.ledger.rows[received.process_id]
+    position = order_of(row.process.node, row.process.attempt)
+    here = order_of(f"{received.node}.2", received.attempt) == position
+    if here and received.applied_at is None:
+        tx.apply_callback(received)
+
+
+def _compare(tx: Transaction, item: CallbackItem, received: Received) -> None:
+    callback = item.callback
+    if isinstance(callback, CallbackReceived) and body_hash(callback.payload) != received.body_hash:
+        tx.ledger.dead.append((item.origin, DeadLetter.DIFFERENT_BODY))

@@ -1,0 +1,71 @@
+"""Gauges of the engine as a whole, read from the database now and then."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiokafka.errors import KafkaError
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from stepwire.chassis.service import Chassis
+from stepwire_coordinator.consuming import Consumption
+
+EVERY_SECONDS = 10.0
+BY_STATUS = text("SELECT workflow, status, count(*) FROM stepwire_engine.processes GROUP BY 1, 2")
+AGES = text("""
+SELECT
+    coalesce((SELECT extract(epoch FROM clock_timestamp() - min(created_at))
+        FROM stepwire_engine.outbox), 0)::float8,
+    coalesce((SELECT extract(epoch FROM clock_timestamp() - min(since))
+        FROM stepwire_engine.locks WHERE owner IS NOT NULL), 0)::float8
+""")
+QUEUES = text("""
+SELECT p.queue, extract(epoch FROM clock_timestamp() - min(p.dispatched_at))::float8
+FROM stepwire_engine.processes AS p
+WHERE p.runnable AND NOT EXISTS (SELECT 1 FROM stepwire_engine.run_claims AS c
+    WHERE c.process_id = p.process_id AND c.epoch = p.epoch)
+GROUP BY p.queue
+""")
+
+
+class Gauges:
+    """Keeps the gauges fresh."""
+
+    def __init__(self, chassis: Chassis, consumption: Consumption) -> None:
+        """Read from the service's database and consumer."""
+        self._chassis = chassis
+        self._consumption = consumption
+        self._seen: set[tuple[str, str]] = set()
+        self._queues: set[str] = set()
+
+    async def run(self) -> None:
+        """Read every ten seconds until stopped."""
+        while not self._chassis.stopping.is_set():
+            try:
+                await self._read()
+            except (SQLAlchemyError, OSError, KafkaError) as error:
+                self._chassis.log.info("Gauges are stale.", action="gauges", error=str(error))
+            try:
+                async with asyncio.timeout(EVERY_SECONDS):
+                    await self._chassis.stopping.wait()
+            except TimeoutError:
+                continue
+
+    async def _read(self) -> None:
+        metrics = self._chassis.metrics
+        async with self._chassis.engine.connect() as connection:
+            statuses = {(r[0], r[1]): r[2] for r in await connection.execute(BY_STATUS)}
+            queues = {r[0]: r[1] for r in await connection.execute(QUEUES)}
+            ages = (await connection.execute(AGES)).one()
+        for labels in self._seen | statuses.keys():
+            metrics.processes.labels(*labels).set(statuses.get(labels, 0))
+        for queue in self._queues | queues.keys():
+            metrics.queue_oldest_seconds.labels(queue).set(queues.get(queue, 0.0))
+        self._seen |= statuses.keys()
+        self._queues |= queues.keys()
+        metrics.outbox_oldest_seconds.set(ages[0])
+        metrics.locks_oldest_seconds.set(ages[1])
+        for partition, lag in (await self._consumption.lag()).items():
+            base = partition.topic.removeprefix(self._chassis.settings.topic_prefix)
+            metrics.consumer_lag.labels(base, str(partition.partition)).set(lag)

@@ -1,0 +1,41 @@
+"""NOTIFY from the database: a command was written without a record."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+
+from stepwire.chassis.service import Chassis
+from stepwire_coordinator.sweeping import Sweeper
+
+CHANNEL = "stepwire_commands"
+RETRY_SECONDS = 2.0
+
+
+async def listen(chassis: Chassis, sweeper: Sweeper) -> None:
+    """Wake the sweeper at every notification, until stopped; without a connection it looks by itself."""
+    while not chassis.stopping.is_set():
+        try:
+            await _listen_once(chassis, sweeper)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            chassis.log.info("Not listening to the database.", action="listen", error=str(error))
+            await asyncio.sleep(RETRY_SECONDS)
+
+
+async def _listen_once(chassis: Chassis, sweeper: Sweeper) -> None:
+    connection = await asyncpg.connect(
+        chassis.settings.database_url,
+        server_settings={"application_name": "stepwire-coordinator-listen"},
+    )
+    ended = asyncio.Event()
+    connection.add_termination_listener(lambda _: ended.set())
+    try:
+        await connection.add_listener(CHANNEL, lambda *_: sweeper.wake())
+        stopping = asyncio.create_task(chassis.stopping.wait())
+        over = asyncio.create_task(ended.wait())
+        await asyncio.wait({stopping, over}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        over.cancel()
+    finally:
+        await connection.close(timeout=2)

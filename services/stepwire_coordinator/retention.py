@@ -1,0 +1,70 @@
+"""What may go, and after how long."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from stepwire.chassis.service import Chassis
+
+EVERY_SECONDS = 600.0
+
+RULES = {
+    "commands": """
+        DELETE FROM stepwire_engine.commands
+        WHERE received_at < clock_timestamp() - CAST(:commands AS float8) * interval '1 day'
+            AND status IN ('accepted', 'rejected')""",
+    "notes": """
+        DELETE FROM stepwire_engine.process_notes
+        WHERE kind <> 'note' AND created_at < clock_timestamp() - CAST(:notes AS float8) * interval '1 day'""",
+    "claims": """
+        DELETE FROM stepwire_engine.run_claims AS c USING stepwire_engine.processes AS p
+        WHERE p.process_id = c.process_id AND (
+            c.epoch < p.epoch AND c.claimed_at < clock_timestamp() - CAST(:claims AS float8) * interval '1 day'
+            OR p.completed_at < clock_timestamp() - CAST(:claims AS float8) * interval '1 day')""",
+    "outcomes": """
+        DELETE FROM stepwire_engine.step_outcomes AS o USING stepwire_engine.processes AS p
+        WHERE p.process_id = o.process_id
+            AND p.completed_at < clock_timestamp() - CAST(:claims AS float8) * interval '1 day'""",
+    "inbox": """
+        DELETE FROM stepwire_engine.callback_inbox
+        WHERE applied_at < clock_timestamp() - CAST(:claims AS float8) * interval '1 day'""",
+    "executors": """
+        DELETE FROM stepwire_engine.executors
+        WHERE beat_at < clock_timestamp() - CAST(:claims AS float8) * interval '1 day'""",
+    "manifests": """
+        DELETE FROM stepwire_engine.manifests AS m
+        WHERE offered_at < clock_timestamp() - CAST(:commands AS float8) * interval '1 day'
+            AND NOT EXISTS (SELECT 1 FROM stepwire_engine.processes AS p WHERE p.manifest = m.hash)""",
+}
+
+
+async def keep_tidy(chassis: Chassis) -> None:
+    """Apply the rules every ten minutes until stopped."""
+    settings = chassis.settings
+    values = {
+        "commands": settings.retention_days_commands,
+        "notes": settings.retention_days_notes,
+        "claims": settings.retention_days_claims,
+    }
+    while not chassis.stopping.is_set():
+        try:
+            async with asyncio.timeout(EVERY_SECONDS):
+                await chassis.stopping.wait()
+        except TimeoutError:
+            await apply_rules(chassis, values)
+
+
+async def apply_rules(chassis: Chassis, values: dict[str, float]) -> dict[str, int]:
+    """Delete what is past its time; returns how many rows each rule removed."""
+    removed: dict[str, int] = {}
+    for name, rule in RULES.items():
+        used = {key: days for key, days in values.items() if f":{key}" in rule}
+        try:
+            async with chassis.engine.begin() as connection:
+                removed[name] = (await connection.execute(text(rule), used)).rowcount
+        except (SQLAlchemyError, OSError) as error:
+            chassis.log.warning("Retention was not applied.", action="retention", error=str(error))
+    return removed

@@ -1,0 +1,1 @@
+"""The coordinator's SQL; nothing outside this room knows it."""

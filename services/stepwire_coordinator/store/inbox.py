@@ -1,0 +1,117 @@
+"""The callback inbox as the coordinator uses it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+# The row that was there first is the callback; another body comes back as a different one.
+ENTER = text("""
+WITH given AS (
+    SELECT * FROM unnest(CAST(:processes AS uuid[]), CAST(:nodes AS text[]),
+        CAST(:attempts AS int4[]), CAST(:payloads AS text[]), CAST(:hashes AS bytea[]),
+        CAST(:sources AS text[])) AS g (process_id, node, attempt, payload, body_hash, source)
+), entered AS (
+    INSERT INTO stepwire_engine.callback_inbox
+        (process_id, node, attempt, payload, body_hash, source)
+    SELECT process_id, node, attempt, CAST(payload AS jsonb), body_hash, source FROM given
+    ORDER BY process_id, node, attempt
+    ON CONFLICT (process_id, node, attempt) DO NOTHING
+    RETURNING process_id, node, attempt, payload, body_hash, source, received_at, applied_at
+)
+SELECT * FROM entered
+UNION ALL
+SELECT i.process_id, i.node, i.attempt, i.payload, i.body_hash, i.source, i.received_at, i.applied_at
+FROM stepwire_engine.callback_inbox AS i JOIN given USING (process_id, node, attempt)
+""")
+OPEN_FOR = text("""
+SELECT i.process_id, i.node, i.attempt, i.payload, i.body_hash, i.source, i.received_at, i.applied_at
+FROM stepwire_engine.callback_inbox AS i
+JOIN unnest(CAST(:processes AS uuid[]), CAST(:nodes AS text[]), CAST(:attempts AS int4[]))
+    AS g (process_id, node, attempt) USING (process_id, node, attempt)
+WHERE i.applied_at IS NULL
+""")
+APPLIED_PART = """
+UPDATE stepwire_engine.callback_inbox AS i SET applied_at = clock_timestamp()
+FROM unnest(CAST(:x_process AS uuid[]), CAST(:x_node AS text[]), CAST(:x_attempt AS int4[]))
+    AS g (process_id, node, attempt)
+WHERE i.process_id = g.process_id AND i.node = g.node AND i.attempt = g.attempt
+"""
+HASHES = text("""
+SELECT process_id, node, attempt, body_hash FROM stepwire_engine.process_steps
+WHERE process_id = ANY(CAST(:processes AS uuid[])) AND body_hash IS NOT NULL
+""")
+# Rows whose process waits for them but whose wake-up never came.
+OVERLOOKED = text("""
+SELECT DISTINCT i.process_id FROM stepwire_engine.callback_inbox AS i
+JOIN stepwire_engine.processes AS p USING (process_id)
+WHERE i.applied_at IS NULL AND i.received_at < clock_timestamp() - interval '1 second'
+    AND p.status = 'awaiting_callback' AND p.node = i.node || '.2' AND p.attempt = i.attempt
+LIMIT 500
+""")
+
+
+class Await(NamedTuple):
+    """One attempt of one callback step."""
+
+    process_id: UUID
+    node: str
+    attempt: int
+
+
+class Received(NamedTuple):
+    """A callback as it lies in the inbox."""
+
+    process_id: UUID
+    node: str
+    attempt: int
+    payload: dict[str, Any]
+    body_hash: bytes
+    source: str | None
+    received_at: Any
+    applied_at: Any
+
+    @property
+    def awaited(self) -> Await:
+        """The await it answers."""
+        return Await(self.process_id, self.node, self.attempt)
+
+
+async def enter(
+    connection: AsyncConnection,
+    rows: list[tuple[Await, dict[str, Any], bytes, str]],
+) -> dict[Await, Received]:
+    """Put callbacks that came by Kafka into the inbox; what was there first counts."""
+    values = {
+        "processes": [awaited.process_id for awaited, *_ in rows],
+        "nodes": [awaited.node for awaited, *_ in rows],
+        "attempts": [awaited.attempt for awaited, *_ in rows],
+        "payloads": [orjson.dumps(payload).decode() for _, payload, *_ in rows],
+        "hashes": [body_hash for _, _, body_hash, _ in rows],
+        "sources": [source for *_, source in rows],
+    }
+    found = [Received(*row) for row in await connection.execute(ENTER, values)]
+    return {received.awaited: received for received in found}
+
+
+async def open_for(connection: AsyncConnection, awaits: list[Await]) -> list[Received]:
+    """Callbacks that came before they were awaited."""
+    values = {
+        "processes": [a.process_id for a in awaits],
+        "nodes": [a.node for a in awaits],
+        "attempts": [a.attempt for a in awaits],
+    }
+    return [Received(*row) for row in await connection.execute(OPEN_FOR, values)]
+
+
+async def body_hashes(
+    connection: AsyncConnection,
+    process_ids: list[UUID],
+) -> dict[Await, bytes]:
+    """Hashes of the callbacks these processes have taken."""
+    rows = await connection.execute(HASHES, {"processes": process_ids})
+    return {Await(row[0], row[1], row[2]): row[3] for row in rows}

@@ -1,0 +1,315 @@
+"""Process rows: read under lock, written in bulk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from stepwire.flow.manifest import Manifest
+from stepwire.process.model import START_CHECK, Process, Status, parent_of, top_of
+
+_COLUMNS = """
+    process_id, workflow, manifest, status, node, attempt, epoch, runnable, granted, alone, lost,
+    queue, log_seq, state_bytes, is_task, command_id, pending_command, subscription_id,
+    held_locks, deadline, failure, last_step, assignee, failed_reason, traceback, form,
+    waiting_on, progress, reporter, labels, event_seq, callback_key, secret_id, started_at
+"""
+
+# SKIP LOCKED: a row somebody holds is set aside instead of stalling the whole batch.
+LOAD = text(f"""
+SELECT {_COLUMNS}, clock_timestamp() AS now, EXISTS (
+    SELECT 1 FROM stepwire_engine.set_aside AS s WHERE s.process_id = p.process_id) AS behind
+FROM stepwire_engine.processes AS p
+WHERE process_id = ANY(CAST(:process_ids AS uuid[]))
+ORDER BY process_id
+FOR NO KEY UPDATE OF p SKIP LOCKED
+""")  # noqa: S608 - the columns are a constant
+
+# For the one process whose epoch is raised: this transaction is its own, so it may wait.
+LOAD_WAITING = text(LOAD.text.replace(" SKIP LOCKED", ""))
+
+EXIST = text("""
+SELECT process_id FROM stepwire_engine.processes
+WHERE process_id = ANY(CAST(:process_ids AS uuid[]))
+""")
+
+NOW = text("SELECT clock_timestamp()")
+
+STATES = text("""
+SELECT p.process_id, p.snapshot, (
+    SELECT array_agg(s.delta ORDER BY s.seq) FROM stepwire_engine.process_steps AS s
+    WHERE s.process_id = p.process_id AND s.seq > p.snapshot_seq AND s.delta IS NOT NULL)
+FROM stepwire_engine.processes AS p
+WHERE p.process_id = ANY(CAST(:process_ids AS uuid[]))
+""")
+
+_TYPES = {
+    "process_id": "uuid",
+    "status": "text",
+    "node": "text",
+    "attempt": "int4",
+    "epoch": "int4",
+    "runnable": "bool",
+    "granted": "bool",
+    "alone": "bool",
+    "lost": "int4",
+    "queue": "text",
+    "manifest": "text",
+    "prefix": "text",
+    "state_bytes": "int4",
+    "log_seq": "int4",
+    "event_seq": "int4",
+    "pending_command": "text",
+    "subscription_id": "uuid",
+    "held_locks": "text",
+    "deadline": "timestamptz",
+    "failure": "text",
+    "last_step": "text",
+    "assignee": "text",
+    "failed_reason": "text",
+    "traceback": "text",
+    "form": "text",
+    "waiting_on": "text",
+    "progress": "text",
+    "dispatched": "bool",
+    "snapshot": "bytea",
+    "finished": "bool",
+}
+_BORN_TYPES = _TYPES | {
+    "workflow": "text",
+    "target": "text",
+    "is_task": "bool",
+    "command_id": "text",
+    "secret_id": "text",
+    "callback_key": "bytea",
+    "reporter": "text",
+    "priority": "int4",
+    "labels": "text",
+    "on_conflict": "text",
+    "hold": "bool",
+}
+_JSON = frozenset({"form", "waiting_on", "progress", "labels"})
+_PLAIN = [name for name in _TYPES if name not in {"process_id", "dispatched", "snapshot", "finished"}]
+
+
+def _cast(name: str) -> str:
+    if name in _JSON:
+        return f"CAST(g.{name} AS jsonb)"
+    if name == "held_locks":
+        return "coalesce(string_to_array(nullif(g.held_locks, ''), E'\\x1f'), '{}')"
+    return f"g.{name}"
+
+
+def _given(prefix: str, types: dict[str, str]) -> str:
+    arrays = ", ".join(f"CAST(:{prefix}_{name} AS {kind}[])" for name, kind in types.items())
+    return f"unnest({arrays}) AS g ({', '.join(types)})"
+
+
+UPDATE_PART = f"""
+UPDATE stepwire_engine.processes AS p SET
+    {", ".join(f"{name} = {_cast(name)}" for name in _PLAIN)},
+    snapshot = coalesce(g.snapshot, p.snapshot),
+    snapshot_seq = CASE WHEN g.snapshot IS NULL THEN p.snapshot_seq ELSE g.log_seq END,
+    dispatched_at = CASE WHEN g.dispatched THEN clock_timestamp() ELSE p.dispatched_at END,
+    callback_key = CASE WHEN g.finished THEN NULL ELSE p.callback_key END,
+    completed_at = CASE WHEN g.finished THEN clock_timestamp() END,
+    last_modified_at = clock_timestamp()
+FROM {_given("old", _TYPES)}
+WHERE p.process_id = g.process_id
+"""  # noqa: S608 - built from constants
+
+_BORN_PLAIN = [name for name in _BORN_TYPES if name not in {"dispatched", "snapshot", "finished"}]
+INSERT_PART = f"""
+INSERT INTO stepwire_engine.processes
+    ({", ".join(_BORN_PLAIN)}, created_by, snapshot, snapshot_seq, dispatched_at, completed_at)
+SELECT {", ".join(_cast(name) for name in _BORN_PLAIN)}, g.reporter, g.snapshot,
+    CASE WHEN g.snapshot IS NULL THEN 0 ELSE g.log_seq END,
+    CASE WHEN g.dispatched THEN clock_timestamp() END,
+    CASE WHEN g.finished THEN clock_timestamp() END
+FROM {_given("new", _BORN_TYPES)}
+"""  # noqa: S608 - built from constants
+
+
+class Birthmarks(NamedTuple):
+    """What only the INSERT of a process needs."""
+
+    secret_id: str
+    callback_key: bytes
+    priority: int
+    on_conflict: str
+    hold: bool
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A process under our lock, with what the heart does not need to know."""
+
+    process: Process
+    event_seq: int
+    callback_key: bytes | None = None
+    secret_id: str | None = None
+    behind: bool = False
+    born: Birthmarks | None = None
+    changed: bool = False
+    dispatched: bool = False
+    snapshot: bytes | None = None
+    started_at: datetime | None = None
+
+
+def read_row(row: Sequence[Any], manifest: Manifest) -> Loaded:
+    """A row of `LOAD` as a process."""
+    process = Process(
+        id=row[0],
+        workflow=row[1],
+        manifest=manifest,
+        status=Status(row[3]),
+        node=row[4],
+        attempt=row[5],
+        epoch=row[6],
+        runnable=row[7],
+        granted=row[8],
+        alone=row[9],
+        lost=row[10],
+        queue=row[11],
+        log_seq=row[12],
+        state_bytes=row[13],
+        is_task=row[14],
+        command_id=row[15],
+        pending_command=row[16],
+        subscription_id=row[17],
+        held_locks=tuple(row[18]),
+        deadline=row[19],
+        failure=row[20],
+        last_step=row[21],
+        assignee=row[22],
+        failed_reason=row[23],
+        traceback=row[24],
+        form=row[25],
+        waiting_on=row[26],
+        progress=row[27],
+        reporter=row[28],
+        labels=row[29],
+    )
+    return Loaded(process, row[30], row[31], row[32], behind=row[35], started_at=row[33])
+
+
+async def load(
+    connection: AsyncConnection,
+    process_ids: Iterable[UUID],
+    *,
+    wait: bool = False,
+) -> list[Sequence[Any]]:
+    """Lock and read processes in the order of their ids; held ones are left out unless `wait`."""
+    statement = LOAD_WAITING if wait else LOAD
+    return list(await connection.execute(statement, {"process_ids": sorted(process_ids)}))
+
+
+async def existing(connection: AsyncConnection, process_ids: Iterable[UUID]) -> set[UUID]:
+    """Which of these processes there are, held or not."""
+    rows = await connection.execute(EXIST, {"process_ids": sorted(process_ids)})
+    return {row[0] for row in rows}
+
+
+async def now(connection: AsyncConnection) -> datetime:
+    """The database's time."""
+    moment: datetime = (await connection.execute(NOW)).scalar_one()
+    return moment
+
+
+async def states(
+    connection: AsyncConnection,
+    process_ids: Iterable[UUID],
+) -> dict[UUID, tuple[bytes | None, list[Any]]]:
+    """Last snapshot of State, and the deltas recorded since."""
+    rows = await connection.execute(STATES, {"process_ids": sorted(process_ids)})
+    return {row[0]: (row[1], row[2] or []) for row in rows}
+
+
+def executed_prefix(process: Process) -> str:
+    """Chain hash an executor must have: of what was executed, with the step it waits in."""
+    chain = process.manifest.chain
+    if process.node == START_CHECK:
+        return chain[0]
+    top = int(top_of(process.node))
+    inside = parent_of(process.node) != "" and not process.node.endswith(".1")
+    waits = process.status in {Status.SUSPENDED, Status.AWAITING_CALLBACK}
+    return chain[top if inside or waits else top - 1]
+
+
+def update_values(rows: list[Loaded]) -> dict[str, list[Any]]:
+    """Parameters of `UPDATE_PART`."""
+    return _columns("old", list(_TYPES), [_values(row) for row in rows])
+
+
+def insert_values(rows: list[Loaded]) -> dict[str, list[Any]]:
+    """Parameters of `INSERT_PART`."""
+    return _columns("new", list(_BORN_TYPES), [_values(row) + _born_values(row) for row in rows])
+
+
+def _columns(prefix: str, names: list[str], rows: list[tuple[Any, ...]]) -> dict[str, list[Any]]:
+    return {f"{prefix}_{name}": list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+
+
+def _json(value: object) -> str | None:
+    return None if value is None else orjson.dumps(value).decode()
+
+
+def _values(row: Loaded) -> tuple[Any, ...]:
+    p = row.process
+    return (
+        p.id,
+        p.status.value,
+        p.node,
+        p.attempt,
+        p.epoch,
+        p.runnable,
+        p.granted,
+        p.alone,
+        p.lost,
+        p.queue,
+        p.manifest.hash,
+        executed_prefix(p),
+        p.state_bytes,
+        p.log_seq,
+        row.event_seq,
+        p.pending_command,
+        p.subscription_id,
+        "\x1f".join(p.held_locks),
+        p.deadline,
+        p.failure,
+        p.last_step,
+        p.assignee,
+        p.failed_reason and p.failed_reason[:10_000],
+        p.traceback and p.traceback[:50_000],
+        _json(p.form),
+        _json(p.waiting_on),
+        _json(p.progress),
+        row.dispatched,
+        row.snapshot,
+        p.finished,
+    )
+
+
+def _born_values(row: Loaded) -> tuple[Any, ...]:
+    p = row.process
+    born = row.born or Birthmarks("", b"", 0, "reject", hold=False)
+    return (
+        p.workflow,
+        p.manifest.target.value,
+        p.is_task,
+        p.command_id,
+        born.secret_id,
+        None if p.finished else born.callback_key,
+        p.reporter,
+        born.priority,
+        _json(p.labels or {}),
+        born.on_conflict,
+        born.hold,
+    )

@@ -1,0 +1,251 @@
+"""One transaction: read what is concerned, let the heart decide, write everything at once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from stepwire.chassis.settings import CallbackSecret, Settings
+from stepwire.contracts.events import SUBSCRIPTION_LOCKED, SUBSCRIPTION_UNLOCKED
+from stepwire.contracts.steps import AnyResult, EngineNodeReached, StepReported
+from stepwire.process import advance
+from stepwire.process.happenings import CallbackArrived
+from stepwire.process.model import START_CHECK, Process, Status, parent_of, top_of
+from stepwire_coordinator.callbacks import settle_callbacks
+from stepwire_coordinator.intake import decode_kept
+from stepwire_coordinator.intentions import settle_commands
+from stepwire_coordinator.ledger import Ledger
+from stepwire_coordinator.manifests import Manifests
+from stepwire_coordinator.store import inbox, journal, locks, processes
+from stepwire_coordinator.store.inbox import Await, Received
+from stepwire_coordinator.store.journal import Aside
+from stepwire_coordinator.work import Origin, ResultItem, Work
+
+MAX_LOCK_ROUNDS = 64
+NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every transaction needs and none changes, but for the cache of manifests."""
+
+    settings: Settings
+    manifests: Manifests
+    secrets: tuple[CallbackSecret, ...]
+
+
+class Transaction:
+    """Applies one piece of work over one connection; the caller commits."""
+
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        surroundings: Surroundings,
+        work: Work,
+        *,
+        wait: bool = False,
+    ) -> None:
+        """Prepare; `wait` for held rows instead of setting their records aside."""
+        self.connection = connection
+        self.surroundings = surroundings
+        self.work = work
+        self.ledger = Ledger()
+        self.now = NEVER
+        self._wait = wait
+        self._unknown: set[UUID] = set()
+        self._held: set[UUID] = set()
+
+    async def apply(self) -> Ledger:
+        """Decide everything; nothing is written yet but commands, locks and the inbox."""
+        await self._load()
+        await settle_commands(self)
+        for lost_id, lost in self.work.lost:
+            self.advance_if_here(lost_id, lost)
+        self._apply_results()
+        await settle_callbacks(self)
+        await self._fire_timers()
+        await self._settle()
+        return self.ledger
+
+    # reading
+
+    async def _load(self) -> None:
+        wanted = self.work.process_ids()
+        if wanted:
+            rows = await processes.load(self.connection, wanted, wait=self._wait)
+            await self._take_rows(rows)
+            self._held = wanted - self.ledger.rows.keys()
+        if self._held:
+            there = await processes.existing(self.connection, self._held)
+            self._unknown = self._held - there
+            self._held &= there
+        if self.now is NEVER:
+            self.now = await processes.now(self.connection)
+
+    async def _take_rows(self, rows: list[Sequence[Any]]) -> None:
+        manifests = self.surroundings.manifests
+        reported = {m for i in self.work.results if (m := getattr(i.result, "manifest", None))}
+        await manifests.need(self.connection, {row[2] for row in rows} | reported)
+        for row in rows:
+            self.ledger.rows[row[0]] = processes.read_row(row, manifests[row[2]])
+            self.now = row[34]
+        behind = [row[0] for row in rows if row[35]]
+        if behind:
+            await self._take_asides(behind)
+
+    async def _take_asides(self, process_ids: list[UUID]) -> None:
+        """Records set aside come before new ones of the same process."""
+        rows = await self.connection.execute(journal.ASIDE_OF, {"process_ids": process_ids})
+        for topic, topic_id, partition, offset, body, kind, process_id in rows:
+            origin = Origin(topic, topic_id, partition, offset, str(process_id).encode(), body)
+            decode_kept(self.work, kind, origin)
+
+    def is_unknown(self, process_id: UUID) -> bool:
+        """Whether there is no such process."""
+        return process_id in self._unknown
+
+    def set_aside(self, origin: Origin | None, process_id: UUID, kind: str) -> None:
+        """Keep a record until its process can take it."""
+        if origin is not None:
+            self.ledger.asides.append(Aside(origin, process_id, kind))
+
+    # deciding
+
+    def advance_if_here(self, process_id: UUID, event: object) -> bool:
+        """Apply an event to a process under our lock; False if the row is not ours."""
+        row = self.ledger.rows.get(process_id)
+        if row is None:
+            return False
+        decision = advance(row.process, event, self.now)  # type: ignore[arg-type] # one of the heart's events
+        if decision.dropped:
+            self.ledger.drop(decision.dropped)
+        self.ledger.take(row, decision)
+        return True
+
+    def _apply_results(self) -> None:
+        by_process: dict[UUID, list[ResultItem]] = defaultdict(list)
+        for item in self.work.results:
+            by_process[item.result.process_id].append(item)
+        for process_id, items in by_process.items():
+            if process_id in self.ledger.rows:
+                self._apply_results_of(process_id, items)
+            elif process_id in self._held:
+                for item in items:
+                    self.set_aside(item.origin, process_id, "result")
+            else:
+                self.ledger.drop("unknown_process")
+
+    def _apply_results_of(self, process_id: UUID, items: list[ResultItem]) -> None:
+        """Apply in the order of positions; what is ahead waits for the gap to close."""
+        waiting = items
+        while waiting:
+            ahead = [item for item in waiting if not self._apply_result(process_id, item)]
+            if len(ahead) == len(waiting):
+                self._keep_ahead(process_id, ahead)
+                return
+            waiting = ahead
+
+    def _apply_result(self, process_id: UUID, item: ResultItem) -> bool:
+        row = self.ledger.rows[process_id]
+        row.process = self._adopt(row.process, item.result)
+        decision = advance(row.process, item.result, self.now)
+        if decision.set_aside:
+            return False
+        if item.kept:
+            self.ledger.taken.append(item.origin)
+        if decision.dropped:
+            self.ledger.drop(decision.dropped)
+        self.ledger.take(row, decision)
+        return True
+
+    def _keep_ahead(self, process_id: UUID, items: list[ResultItem]) -> None:
+        for item in items:
+            if not item.kept:
+                self.set_aside(item.origin, process_id, "result")
+
+    def _adopt(self, process: Process, result: AnyResult) -> Process:
+        """Go on by the executor's manifest where it fits what was executed so far."""
+        if not isinstance(result, StepReported | EngineNodeReached):
+            return process
+        if result.manifest == process.manifest.hash or result.epoch != process.epoch:
+            return process
+        offered = self.surroundings.manifests.get(result.manifest)
+        at = 0 if process.node == START_CHECK else int(top_of(process.node)) - 1
+        if offered is None or len(offered.chain) <= at + 1:
+            return process
+        fits = offered.chain[at] == process.manifest.chain[at]
+        return replace(process, manifest=offered) if fits else process
+
+    async def _fire_timers(self) -> None:
+        """A callback accepted before the deadline beats its timeout, so the inbox is asked first."""
+        timed = [p for p, t in self.work.timers if t.kind == "callback_timeout"]
+        await self.take_from_inbox({*timed, *self.work.inbox})
+        for process_id, timer in self.work.timers:
+            if self.advance_if_here(process_id, timer) or process_id in self._unknown:
+                self.ledger.fired.append((process_id, timer.kind, timer.epoch))
+
+    async def _settle(self) -> None:
+        await self._settle_locks()
+        await self.take_from_inbox(set(self._newly_awaiting()))
+        await self._settle_locks()
+
+    def _newly_awaiting(self) -> Iterable[UUID]:
+        return (
+            process_id
+            for process_id, row in self.ledger.rows.items()
+            if row.changed and row.process.status is Status.AWAITING_CALLBACK
+        )
+
+    async def take_from_inbox(self, process_ids: set[UUID]) -> None:
+        """Apply callbacks that lie ready for awaits of these processes."""
+        rows = (self.ledger.rows.get(process_id) for process_id in sorted(process_ids))
+        awaits = [
+            Await(row.process.id, parent_of(row.process.node), row.process.attempt)
+            for row in rows
+            if row is not None and row.process.status is Status.AWAITING_CALLBACK
+        ]
+        if awaits:
+            for received in await inbox.open_for(self.connection, awaits):
+                self.apply_callback(received)
+
+    def apply_callback(self, received: Received) -> None:
+        """Let the process take its callback."""
+        row = self.ledger.rows[received.process_id]
+        size = len(str(received.payload))
+        limit = self.surroundings.settings.state_max_bytes
+        event = CallbackArrived(
+            received.node,
+            received.attempt,
+            received.payload,
+            received.body_hash,
+            received.source,
+            size,
+            too_large=row.process.state_bytes + size > limit,
+        )
+        self.advance_if_here(received.process_id, event)
+        self.ledger.applied.append(received.awaited)
+
+    # locks
+
+    async def _settle_locks(self) -> None:
+        for _ in range(MAX_LOCK_ROUNDS):
+            wishes, self.ledger.wishes = self.ledger.wishes, []
+            if not wishes:
+                return
+            verdicts = await locks.decide(self.connection, wishes)
+            for wish in wishes:
+                self._lock_decided(wish, verdicts[wish.process_id])
+
+    def _lock_decided(self, wish: locks.Wish, verdict: locks.Verdict) -> None:
+        row = self.ledger.rows[wish.process_id]
+        if verdict.changed:
+            event = SUBSCRIPTION_LOCKED if wish.take else SUBSCRIPTION_UNLOCKED
+            data = {"subscription_id": str(wish.subscription_id), "process_id": str(wish.process_id)}
+            self.ledger.emit(row, event, data)
+        self.advance_if_here(wish.process_id, verdict.decided)

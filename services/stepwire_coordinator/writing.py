@@ -1,0 +1,181 @@
+"""The end of a transaction: everything decided is written, in as few statements as possible."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import orjson
+from sqlalchemy import text
+
+from stepwire.process.decision import LogEntry
+from stepwire_coordinator.ledger import FinalAnswer, Ledger
+from stepwire_coordinator.publication import Publication, answer_data, publish_all
+from stepwire_coordinator.store import inbox, journal, locks, processes
+from stepwire_coordinator.store.commands import ANSWERED_PART
+from stepwire_coordinator.store.parts import Parts
+
+if TYPE_CHECKING:
+    from stepwire_coordinator.transaction import Transaction
+
+BODIES = text("""
+SELECT command_id, body FROM stepwire_engine.commands
+WHERE command_id = ANY(CAST(:command_ids AS text[]))
+""")
+
+
+async def write(tx: Transaction) -> Publication:
+    """Write the ledger of this transaction; returns what is to be published after the commit."""
+    await _photograph_states(tx)
+    publication = publish_all(tx, await _given_pages(tx))
+    parts = Parts()
+    _add_rows(parts, tx.ledger)
+    _add_answers(parts, tx.ledger, publication)
+    _add_journal(parts, tx)
+    if publication.outbox_id is not None:
+        journal.add_outbox(parts, publication.outbox_id, publication.outbox_records)
+    await parts.execute(tx.connection)
+    await _write_rest(tx)
+    return publication
+
+
+def _add_rows(parts: Parts, ledger: Ledger) -> None:
+    changed = [row for row in ledger.rows.values() if row.changed]
+    born = [row for row in changed if row.born is not None]
+    old = [row for row in changed if row.born is None]
+    if born:
+        parts.add("born", processes.INSERT_PART, processes.insert_values(born))
+    if old:
+        parts.add("old", processes.UPDATE_PART, processes.update_values(old))
+
+
+def _add_journal(parts: Parts, tx: Transaction) -> None:
+    ledger = tx.ledger
+    journal.add_steps(parts, ledger.entries)
+    journal.add_repeats(parts, ledger.repeats)
+    journal.add_notes(parts, ledger.notes)
+    journal.add_inputs(parts, ledger.inputs)
+    journal.add_relations(parts, ledger.relations)
+    journal.add_timers(parts, ledger.timers)
+    journal.add_asides(parts, ledger.asides)
+    journal.remove_asides(parts, ledger.taken)
+    journal.add_positions(parts, tx.work.positions)
+    if ledger.applied:
+        values = {
+            "x_process": [a.process_id for a in ledger.applied],
+            "x_node": [a.node for a in ledger.applied],
+            "x_attempt": [a.attempt for a in ledger.applied],
+        }
+        parts.add("applied", inbox.APPLIED_PART, values)
+    if ledger.releases:
+        values = {
+            "released_keys": [key for key, _ in ledger.releases],
+            "released_owners": [owner for _, owner in ledger.releases],
+        }
+        parts.add("released", locks.RELEASE_PART, values)
+
+
+def _add_answers(parts: Parts, ledger: Ledger, publication: Publication) -> None:
+    rows: dict[str, tuple[str, str | None, str | None, UUID | None]] = {}
+    for command_id in ledger.held:
+        rows[command_id] = ("held", None, None, None)
+    for command_id in ledger.pending:
+        rows[command_id] = ("pending", None, None, None)
+    for given in ledger.answers:
+        if given.remembered:
+            rows[given.answer.command_id] = _answer_row(given, publication)
+    if rows:
+        values = {
+            "answered_ids": list(rows),
+            "answered_statuses": [row[0] for row in rows.values()],
+            "answered_reasons": [row[1] for row in rows.values()],
+            "answered_bodies": [row[2] for row in rows.values()],
+            "answered_event_ids": [row[3] for row in rows.values()],
+        }
+        parts.add("answered", ANSWERED_PART, values)
+
+
+def _answer_row(
+    given: FinalAnswer,
+    publication: Publication,
+) -> tuple[str, str | None, str | None, UUID | None]:
+    status = "accepted" if given.answer.accepted else "rejected"
+    reason = str(given.answer.reason) if given.answer.reason else None
+    body = orjson.dumps(answer_data(given)).decode()
+    return status, reason, body, publication.answer_ids.get(given.answer.command_id) or uuid4()
+
+
+async def _write_rest(tx: Transaction) -> None:
+    """What is rare, or must see what the one statement wrote."""
+    ledger = tx.ledger
+    if notes := journal.operator_notes(ledger.notes):
+        await tx.connection.execute(text(journal.NOTE_COLUMN_PART), notes)
+    if ledger.fired:
+        values = {
+            "processes": [row[0] for row in ledger.fired],
+            "kinds": [row[1] for row in ledger.fired],
+            "epochs": [row[2] for row in ledger.fired],
+        }
+        await tx.connection.execute(journal.TIMERS_FIRED, values)
+    if ledger.revoked:
+        await _revoke(tx)
+
+
+async def _revoke(tx: Transaction) -> None:
+    """Take older claims away; waits for a fence under way, which is why this is no batch."""
+    revoked = sorted(tx.ledger.revoked)
+    values = {"processes": [r[0] for r in revoked], "epochs": [r[1] for r in revoked]}
+    await tx.connection.execute(journal.REVOKE, values)
+    payloads = [f"{process_id}:{epoch}" for process_id, epoch in revoked]
+    await tx.connection.execute(journal.NOTIFY_REVOKED, {"payloads": payloads})
+
+
+async def _photograph_states(tx: Transaction) -> None:
+    """State as each dispatched run begins with it."""
+    rows = [row for row in tx.ledger.rows.values() if row.dispatched]
+    if not rows:
+        return
+    fresh: dict[UUID, list[LogEntry]] = defaultdict(list)
+    for process_id, _, entry in tx.ledger.entries:
+        fresh[process_id].append(entry)
+    old = [row.process.id for row in rows if row.born is None]
+    known = await processes.states(tx.connection, old) if old else {}
+    for row in rows:
+        snapshot, deltas = known.get(row.process.id, (None, []))
+        row.snapshot = _folded(snapshot, deltas, fresh[row.process.id])
+
+
+def _folded(snapshot: bytes | None, deltas: list[Any], entries: list[LogEntry]) -> bytes:
+    if snapshot is not None and not deltas and not any(e.set or e.removed for e in entries):
+        return snapshot
+    state: dict[str, Any] = orjson.loads(snapshot) if snapshot else {}
+    changes = [(d["set"], d["removed"]) for d in map(_as_dict, deltas)]
+    for changed, removed in changes + [(e.set, e.removed) for e in entries]:
+        state.update(changed)
+        for key in removed:
+            state.pop(key, None)
+    return orjson.dumps(state)
+
+
+def _as_dict(delta: Any) -> dict[str, Any]:
+    # jsonb[] reaches us as text, jsonb as a dict.
+    decoded: dict[str, Any] = orjson.loads(delta) if isinstance(delta, str | bytes) else delta
+    return decoded
+
+
+async def _given_pages(tx: Transaction) -> dict[str, dict[str, Any]]:
+    """The commands whose pages a dispatched run has to check."""
+    wanted = {
+        row.process.pending_command for row in tx.ledger.rows.values() if row.dispatched and row.process.pending_command
+    }
+    here = {
+        item.command.command_id: item.command.model_dump()
+        for item in tx.work.commands
+        if item.command.command_id in wanted
+    }
+    missing = sorted(wanted - here.keys())
+    if missing:
+        rows = await tx.connection.execute(BODIES, {"command_ids": missing})
+        here |= {row[0]: orjson.loads(row[1]) for row in rows}
+    return here
