@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from stepwire.chassis.kafka import create_topics
 from stepwire.chassis.settings import CallbackSecret, Settings
+from stepwire_cli.stack import Stack
 from tests.support import backends, databases
 
 TEST_PARTITIONS = 4
@@ -81,3 +85,34 @@ def topics(settings: Settings) -> Settings:
     """The settings, with the topics created."""
     asyncio.run(create_topics(settings))
     return settings
+
+
+@pytest.fixture
+def make_stack(database: str, kafka_bootstrap: str, topic_prefix: str, tmp_path: Path) -> Callable[..., Stack]:
+    """Makes stacks of this test's own database and topics on the session's servers; see `stepwire_cli.stack.Stack`.
+
+    Start one as a context manager. Two made by one test are the same stack in the same folder.
+    """
+
+    def make(*, environment: dict[str, str] | None = None, **options: Any) -> Stack:
+        common = {
+            "STEPWIRE_TESTING": "1",
+            "STEPWIRE_TOPIC_PREFIX": topic_prefix,
+            "STEPWIRE_TOPIC_PARTITIONS": str(TEST_PARTITIONS),
+        }
+        return Stack(
+            tmp_path / ".stepwire",
+            database_url=database,
+            kafka_bootstrap=kafka_bootstrap,
+            environment={**common, **(environment or {})},
+            **options,
+        )
+
+    return make
+
+
+@pytest.fixture
+def start_stack(make_stack: Callable[..., Stack]) -> Iterator[Callable[..., Stack]]:
+    """Starts stacks as `make_stack` makes them and stops them after the test."""
+    with ExitStack() as running:
+        yield lambda **options: running.enter_context(make_stack(**options))

@@ -48,7 +48,7 @@ def upgrade(database_url: str, extra: str | None = None) -> list[str]:
             context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
             return sorted(context.get_current_heads())
     except OperationalError as error:
-        raise Unreachable("the database", database.address(database_url), error.orig or error) from error
+        raise Unreachable("the database", database.address(database_url), _first_line(error)) from error
     except CommandError as error:
         raise MigrationError(f"the database cannot be upgraded: {error}") from error
 
@@ -77,6 +77,10 @@ def migrations_folder() -> Path:
     for location in (spec.submodule_search_locations or []) if spec else []:
         return Path(location)
     raise MigrationError("the migrations are missing from this installation: install stepwire again.")
+
+
+def _first_line(error: OperationalError) -> str:
+    return str(error.orig or error).splitlines()[0]
 
 
 def _versions_of(package: str) -> Path:

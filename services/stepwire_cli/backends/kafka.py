@@ -67,6 +67,11 @@ class Kafka:
         Raises:
             BackendError: it could not be started.
         """
+        self.launch()
+        return self.wait()
+
+    def launch(self) -> None:
+        """The first half of `start`: afterwards the broker is starting, and something else can be done meanwhile."""
         self._folder.mkdir(parents=True, exist_ok=True)
         java = self._java = self._java or Java(kafka_jars())
         self.port = free_port(self.port or self._wanted_port)
@@ -75,6 +80,9 @@ class Kafka:
             self._format(java)
         options = [_QUIET, *java.recording_options(self._classes)]
         self._program.start(java.command("kafka.Kafka", str(self._properties), options=options))
+
+    def wait(self) -> str:
+        """The second half of `start`: return the address when the broker accepts connections there."""
         self._program.wait_until(lambda: listens(self.port), seconds=START_SECONDS)
         return self.bootstrap
 

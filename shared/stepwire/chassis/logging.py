@@ -21,7 +21,7 @@ _QUIET = {
     "httpx": logging.WARNING,
     "pydantic_forms": logging.INFO,
     "sqlalchemy": logging.WARNING,
-    "uvicorn.access": logging.WARNING,
+    "uvicorn": logging.WARNING,
 }
 
 

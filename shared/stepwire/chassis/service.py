@@ -129,10 +129,13 @@ class _Run:
 
     async def _work(self, main: Main, *, wait: bool) -> int:
         dependencies = self._dependencies()
+        self._chassis.health.set("work", "waits for what the service needs")
         watching = asyncio.create_task(dependencies.watch(), name="dependencies")
         try:
             if wait and not await self._reached(dependencies):
                 return EXIT_DONE
+            # What `main` sets before its first await is seen by nobody too late: health is served on this loop.
+            self._chassis.health.set("work", None)
             return await _until_drained(self._chassis, main)
         finally:
             watching.cancel()

@@ -1,0 +1,50 @@
+# The commands of README.md; they need Python 3.11 or newer, make and git.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ONLY ?=
+ARGS ?=
+SOURCES := shared services tests examples bench migrations
+
+.PHONY: help install lint types contracts test demo bench properties clean
+
+help: ## Show what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+install: $(STAMP) ## Create the virtual environment with everything in it
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Stepwire needs Python 3.11 or newer; say which with: make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+lint: $(STAMP) ## Check style and format
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+
+types: $(STAMP) ## Check types
+	$(BIN)/mypy
+
+contracts: $(STAMP) ## Check which room imports which
+	$(BIN)/lint-imports
+
+test: lint types contracts ## Run all checks and all tests, with a real PostgreSQL and a real Kafka
+	$(BIN)/python -m pytest $(ARGS)
+
+demo: $(STAMP) ## Provision network nodes, kill the executor meanwhile, and prove that nothing is lost or done twice
+	@$(BIN)/python -m examples.node.demo $(ARGS)
+
+bench: $(STAMP) ## Measure; ONLY=w1,w2 runs some
+	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+properties: $(STAMP) ## Run the property tests with many more examples
+	STEPWIRE_TEST_EXAMPLES=50000 $(BIN)/python -m pytest tests/process $(ARGS)
+
+clean: ## Remove the virtual environment and what tools left behind
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
