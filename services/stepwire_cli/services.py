@@ -78,10 +78,10 @@ class Service:
         with self._written:
             return list(self._lines)
 
-    def start(self) -> None:
-        """Start the process; `wait_ready` tells when it works."""
-        # The port it had, so that its address stays, unless somebody took it meanwhile.
-        self._port = free_port(self._port or self._wanted_port)
+    def start(self, *, port: int | None = None) -> None:
+        """Start the process, on `port` if it has to be that one; `wait_ready` tells when it works."""
+        # Else the port it had, so that its address stays, unless somebody took it meanwhile.
+        self._port = free_port(self._port or self._wanted_port) if port is None else port
         port_setting = "STEPWIRE_GATEWAY_PORT" if self.kind == "gateway" else "STEPWIRE_METRICS_PORT"
         self._process = subprocess.Popen(
             launch_command(self.command),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 
@@ -13,6 +14,8 @@ async def _work(chassis: Chassis) -> int | None:
     chassis.log.info("working", greeting=os.environ.get("GREETING", "none"))
     await chassis.failpoints.hit_async("executor.claimed")
     await chassis.stopping.wait()
+    if "HANG" in os.environ:
+        await asyncio.get_running_loop().create_future()
     chassis.log.info("drained")
     return int(os.environ.get("EXIT_CODE", "0"))
 

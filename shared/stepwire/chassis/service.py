@@ -90,6 +90,8 @@ class _Run:
             failpoints=failpoints,
             log=get_logger(),
         )
+        # From the first request on: the server listens before anything else is known.
+        self._chassis.health.set("work", "waits for what the service needs")
 
     async def run(self, main: Main, app: MakeApp | None, *, wait: bool) -> int:
         chassis = self._chassis
@@ -129,7 +131,6 @@ class _Run:
 
     async def _work(self, main: Main, *, wait: bool) -> int:
         dependencies = self._dependencies()
-        self._chassis.health.set("work", "waits for what the service needs")
         watching = asyncio.create_task(dependencies.watch(), name="dependencies")
         try:
             if wait and not await self._reached(dependencies):

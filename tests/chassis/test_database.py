@@ -1,0 +1,56 @@
+"""Engines: what their connections are set to."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from sqlalchemy import text
+
+from stepwire.chassis import database as databases
+from stepwire.chassis.settings import Settings
+
+SHOWN = ("idle_in_transaction_session_timeout", "statement_timeout", "tcp_user_timeout", "application_name", "jit")
+
+
+async def _session(settings: Settings, service: databases.Service) -> dict[str, str]:
+    engine = databases.make_engine(settings, service=service)
+    async with engine.connect() as connection:
+        values = {name: str(await connection.scalar(text(f"SHOW {name}"))) for name in SHOWN}
+    await engine.dispose()
+    return values
+
+
+async def test_the_coordinator_never_idles_in_a_transaction(settings: Settings) -> None:
+    """A frozen coordinator gives up its locks; a lost one is noticed."""
+    session = await _session(settings, "coordinator")
+    assert session["idle_in_transaction_session_timeout"] == "5s"
+    assert session["statement_timeout"] == "30s"
+    assert session["tcp_user_timeout"] == "10000"
+    assert session["application_name"] == "stepwire-coordinator"
+
+
+async def test_a_step_may_stay_in_its_transaction(settings: Settings) -> None:
+    """The executor's connections have no such limits."""
+    session = await _session(settings, "executor")
+    assert session["idle_in_transaction_session_timeout"] == "0"
+    assert session["statement_timeout"] == "0"
+
+
+async def test_our_end_of_the_connection_is_kept_alive_too(settings: Settings) -> None:
+    """Asyncpg itself leaves the socket as it is."""
+    engine = databases.make_engine(settings, service="gateway")
+    async with engine.connect() as connection:
+        raw: Any = (await connection.get_raw_connection()).driver_connection
+        own_socket = raw._transport.get_extra_info("socket")  # noqa: SLF001  # what is set cannot be asked otherwise
+        assert own_socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    await engine.dispose()
+
+
+def test_both_drivers_read_json_alike(settings: Settings) -> None:
+    """Jsonb comes back as a value, whoever asks."""
+    engine = databases.make_sync_engine(settings, application_name="stepwire-step:1", pool_size=1)
+    with engine.connect() as connection:
+        assert connection.scalar(text("""SELECT '{"a": [1, null]}'::jsonb""")) == {"a": [1, None]}
+        assert connection.scalar(text("SHOW application_name")) == "stepwire-step:1"
+    engine.dispose()
