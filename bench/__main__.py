@@ -1,0 +1,25 @@
+"""`python -m bench [--only w1,w2,...]`: one line of JSON per measurement on stdout."""
+
+from __future__ import annotations
+
+import argparse
+
+from bench.harness import measure
+from bench.workloads import WORKLOADS, chosen
+
+
+def main() -> None:
+    """Run the chosen workloads, each against services just started."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the running services from outside.")
+    parser.add_argument("--only", default="", help=f"some of {','.join(WORKLOADS)}; all by default")
+    given = parser.parse_args()
+    try:
+        names = chosen(given.only)
+    except ValueError as error:
+        parser.error(str(error))
+    for name in names:
+        measure(WORKLOADS[name], {})
+
+
+if __name__ == "__main__":
+    main()

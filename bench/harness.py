@@ -1,0 +1,79 @@
+"""What a workload gets: services just started with their defaults, and a generator outside of them."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from bench.cpu import CpuMeter, rss_megabytes
+from bench.door import ADDRESS, Door
+from bench.lines import Lines
+from bench.outside import Outside
+from stepwire_cli.backends.jars import COORDINATES
+from stepwire_cli.stack import Stack
+
+SERVICES = ("coordinator", "executor", "gateway")
+KAFKA = next(name for name in COORDINATES if ":kafka-clients:" in name)
+
+
+class Bench:
+    """One stack under measurement."""
+
+    def __init__(self, stack: Stack, door: Door) -> None:
+        self.door = door
+        self._stack = stack
+        self._lines = Lines(_versions(stack.database_url))
+
+    @asynccontextmanager
+    async def outside(self) -> AsyncIterator[Outside]:
+        """Connect the generator."""
+        stack = self._stack
+        async with Outside(stack.kafka_bootstrap, stack.gateway_url, stack.database_url) as outside:
+            yield outside
+
+    def meter(self) -> CpuMeter:
+        """Begin to count CPU seconds."""
+        return CpuMeter(self._pids())
+
+    def rss(self) -> dict[str, float]:
+        """Resident megabytes of each of our services."""
+        pids = self._pids()
+        return {name: round(rss_megabytes(pids[name]), 1) for name in SERVICES}
+
+    def show(self, workload: str, n: int, values: Mapping[str, Any]) -> None:
+        """Print the line of a workload."""
+        self._lines.show(workload, n, values)
+
+    def _pids(self) -> dict[str, int]:
+        servers = {"kafka": self._stack.kafka, "postgres": self._stack.postgres}
+        pids = {name: server.pid for name, server in servers.items() if server is not None}
+        return {service.kind: service.pid for service in self._stack.services.values()} | pids
+
+
+def measure(workload: Callable[[Bench], Awaitable[None]], environment: Mapping[str, str]) -> None:
+    """Run one workload against a stack of its own, in a fresh folder; logs are written and read, and thrown away."""
+    door = Door()
+    own = {"STEPWIRE_WORKFLOWS": "bench.workflows", ADDRESS: door.address, **environment}
+    with tempfile.TemporaryDirectory(prefix="stepwire-bench-") as folder:
+        Path(folder).chmod(0o755)
+        with Stack(Path(folder), environment=own, restart=False) as stack:
+            asyncio.run(_measure(workload, stack, door))
+
+
+async def _measure(workload: Callable[[Bench], Awaitable[None]], stack: Stack, door: Door) -> None:
+    async with door:
+        await workload(Bench(stack, door))
+
+
+def _versions(database_url: str) -> dict[str, str]:
+    with psycopg.connect(database_url) as connection:
+        row = connection.execute("SHOW server_version").fetchone()
+    postgres = str(row[0]) if row else "unknown"
+    return {"stepwire": version("stepwire"), "postgres": postgres, "kafka": KAFKA.rpartition(":")[2]}

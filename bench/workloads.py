@@ -1,0 +1,228 @@
+"""The workloads, each against services just started."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+import orjson
+from aiokafka import AIOKafkaConsumer
+
+from bench.harness import SERVICES, Bench
+from bench.lines import median_ms, quantiles
+from bench.outside import Events, Outside, start_record
+from bench.workflows import BIG_STEPS
+from stepwire.contracts.commands import process_id_of
+from stepwire.contracts.topics import PROCESS_EVENTS
+
+W1_PROCESSES = 4000
+W1_STEPS = 5
+RUNS = 200
+WARM_UP = 20
+WAITING = 2000
+BIG_RUNS = 20
+IDLE_WAITING = 100
+IDLE_SECONDS = 60.0
+SETTLE_SECONDS = 5.0
+EVENT_SECONDS = 60.0
+
+COMPLETED_SQL = "SELECT count(*) FROM stepwire_engine.processes WHERE status = 'completed'"
+WAITING_SQL = "SELECT count(*) FROM stepwire_engine.processes WHERE status = 'awaiting_callback'"
+STEPS_SQL = """
+    SELECT count(*) FROM stepwire_engine.process_steps
+    WHERE status = 'success' AND name IN ('One', 'Two', 'Three', 'Four', 'Five')
+"""
+CLOCK_SQL = """
+    SELECT (delta -> 'set' ->> $2)::float8 FROM stepwire_engine.process_steps
+    WHERE process_id = $1 AND status = 'success' AND delta -> 'set' ? $2
+"""
+SPAN_SQL = """
+    SELECT extract(epoch FROM max(completed_at) - min(started_at))::float8 FROM stepwire_engine.process_steps
+    WHERE process_id = $1 AND name = ANY($2)
+"""
+
+
+async def w1(bench: Bench) -> None:
+    """Thousands of processes of five trivial steps, as fast as possible."""
+    records = [start_record("bench_five", f"w1-{number}") for number in range(W1_PROCESSES)]
+    async with bench.outside() as outside:
+        await _warm_up(outside)
+        already = await outside.count(COMPLETED_SQL), await outside.count(STEPS_SQL)
+        meter, began = bench.meter(), time.time()
+        await outside.publish(records)
+        sent = time.time()
+        await outside.wait_for_count(already[0] + W1_PROCESSES, COMPLETED_SQL)
+        counted, cpu = time.time(), meter.seconds()
+        created, completed = await _last_events(outside, began)
+        took = max(counted, completed) - began
+        steps = await outside.count(STEPS_SQL) - already[1]
+    bench.show(
+        "w1",
+        W1_PROCESSES,
+        {
+            "processes_per_s": round(W1_PROCESSES / took, 1),
+            "steps_per_s": round(steps / took, 1),
+            "start_per_s": round(W1_PROCESSES / (created - began), 1),
+            "seconds": round(took, 3),
+            "publish_s": round(sent - began, 3),
+            "steps": steps,
+            "cpu_s": cpu,
+        },
+    )
+
+
+async def w2(bench: Bench) -> None:
+    """The same one at a time: from publishing the command to seeing its completed event."""
+    async with bench.outside() as outside, Events(outside.bootstrap) as events:
+        for transport, start in (("kafka", _start_by_kafka), ("http", _start_by_http)):
+            taken = [await _one(outside, events, start, f"w2-{transport}-{run}") for run in range(WARM_UP + RUNS)]
+            bench.show("w2", RUNS, {"transport": transport, **quantiles(taken[WARM_UP:])})
+        await outside.wait_for_count(2 * (RUNS + WARM_UP), COMPLETED_SQL)
+
+
+async def w3(bench: Bench) -> None:
+    """A callback posted over HTTP until the next step runs, alone and beside many waiting processes."""
+    async with bench.outside() as outside, Events(outside.bootstrap) as events:
+        for waiting in (0, WAITING):
+            await _let_wait(outside, waiting)
+            found = await _callbacks(bench, outside, events, waiting)
+            bench.show("w3", RUNS, {"waiting": waiting, **found})
+
+
+async def w4(bench: Bench) -> None:
+    """Many steps with a big State: do the last cost more than the first, and a callback after them?"""
+    first = ["Big", *(f"Small {number}" for number in range(2, 21))]
+    last = [f"Small {number}" for number in range(BIG_STEPS - 19, BIG_STEPS + 1)]
+    async with bench.outside() as outside, Events(outside.bootstrap) as events:
+        answered = [await _callback(bench, outside, events, "bench_big", f"w4-{run}") for run in range(BIG_RUNS)]
+        spans = {
+            f"{word}20_ms": median_ms([await outside.database.fetchval(SPAN_SQL, each[0], names) for each in answered])
+            for word, names in (("first", first), ("last", last))
+        }
+        taken = [await _seconds_until(outside, each, "ran_at") for each in answered]
+    bench.show("w4", BIG_RUNS, {**spans, "callback_p50_ms": median_ms(taken)})
+
+
+async def idle(bench: Bench) -> None:
+    """What doing nothing costs while processes wait."""
+    async with bench.outside() as outside:
+        await _let_wait(outside, IDLE_WAITING)
+        await asyncio.sleep(SETTLE_SECONDS)
+        meter = bench.meter()
+        await asyncio.sleep(IDLE_SECONDS)
+        share = {name: meter.percent_of_one_core([name]) for name in (*SERVICES, "kafka", "postgres")}
+        percent = meter.percent_of_one_core(SERVICES)
+    bench.show("idle", IDLE_WAITING, {"cpu_percent": percent, "by_service": share})
+
+
+WORKLOADS: dict[str, Callable[[Bench], Awaitable[None]]] = {"w1": w1, "w2": w2, "w3": w3, "w4": w4, "idle": idle}
+
+Start = Callable[[Outside, str], Awaitable[None]]
+
+
+async def _start_by_kafka(outside: Outside, command_id: str) -> None:
+    await outside.start("bench_five", command_id)
+
+
+async def _start_by_http(outside: Outside, command_id: str) -> None:
+    _, status = await outside.post("/api/processes/bench_five?reporter=bench", [], {"Idempotency-Key": command_id})
+    if status != 201:  # noqa: PLR2004 - created
+        raise RuntimeError(f"a start by HTTP was answered {status}; look into the gateway's log")
+
+
+async def _one(outside: Outside, events: Events, start: Start, command_id: str) -> float:
+    completed = events.expect(process_id_of(command_id), "completed")
+    began = time.perf_counter()
+    await start(outside, command_id)
+    return await asyncio.wait_for(completed, EVENT_SECONDS) - began
+
+
+async def _warm_up(outside: Outside) -> None:
+    """A few runs first: connections, prepared statements and caches are not what is measured."""
+    await outside.publish([start_record("bench_five", f"warm-{number}") for number in range(WARM_UP)])
+    await outside.wait_for_count(WARM_UP, COMPLETED_SQL)
+
+
+async def _last_events(outside: Outside, since: float) -> tuple[float, float]:
+    """Return when (Kafka's record time) the last created and the last completed event of w1 were published."""
+    consumer = AIOKafkaConsumer(
+        PROCESS_EVENTS,
+        bootstrap_servers=outside.bootstrap,
+        group_id=None,
+        auto_offset_reset="earliest",
+    )
+    await consumer.start()
+    try:
+        times = await _event_times(consumer)
+    finally:
+        await consumer.stop()
+    created, completed = ([at for at in times[word].values() if at >= since] for word in ("created", "completed"))
+    if len(created) != W1_PROCESSES or len(completed) != W1_PROCESSES:
+        raise RuntimeError(f"{len(created)} created and {len(completed)} completed events for {W1_PROCESSES} processes")
+    return max(created), max(completed)
+
+
+async def _event_times(consumer: AIOKafkaConsumer) -> dict[str, dict[str, float]]:
+    """Record times of events by id: delivery may repeat one, the id is the same then."""
+    times: dict[str, dict[str, float]] = {"created": {}, "completed": {}}
+    ends = await consumer.end_offsets(consumer.assignment())
+    while any([await consumer.position(partition) < end for partition, end in ends.items()]):
+        for records in (await consumer.getmany(timeout_ms=1000)).values():
+            for record in records:
+                event = orjson.loads(record.value)
+                found = times.get(event["type"].removeprefix("stepwire.process."))
+                if found is not None:
+                    found[event["id"]] = record.timestamp / 1000
+    return times
+
+
+async def _let_wait(outside: Outside, count: int) -> None:
+    await outside.publish([start_record("bench_callback", f"waiting-{number}") for number in range(count)])
+    await outside.wait_for_count(count, WAITING_SQL)
+
+
+async def _callbacks(bench: Bench, outside: Outside, events: Events, waiting: int) -> dict[str, Any]:
+    answered = [
+        await _callback(bench, outside, events, "bench_callback", f"w3-{waiting}-{run}")
+        for run in range(WARM_UP + RUNS)
+    ]
+    measured = answered[WARM_UP:]
+    taken = [await _seconds_until(outside, each, "ran_at") for each in measured]
+    validation = [await _seconds_until(outside, each, "checked_at") for each in measured]
+    return {**quantiles(taken), "validation_p50_ms": median_ms(validation), "rss_mb": bench.rss()}
+
+
+Answered = tuple[UUID, float]
+
+
+async def _callback(bench: Bench, outside: Outside, events: Events, workflow: str, command_id: str) -> Answered:
+    """Run one process to its callback and post it; return the time just before the POST."""
+    process_id = process_id_of(command_id)
+    waits, completed = (events.expect(process_id, word) for word in ("awaiting_callback", "completed"))
+    await outside.start(workflow, command_id)
+    await asyncio.wait_for(waits, EVENT_SECONDS)
+    posted, status = await outside.post(bench.door.routes[str(process_id)], {"answer": command_id})
+    if status != 200:  # noqa: PLR2004 - accepted and durable
+        raise RuntimeError(f"a callback was answered {status}; look into the gateway's log")
+    await asyncio.wait_for(completed, EVENT_SECONDS)
+    return process_id, posted
+
+
+async def _seconds_until(outside: Outside, answered: Answered, clock: str) -> float:
+    process_id, posted = answered
+    return float(await outside.database.fetchval(CLOCK_SQL, process_id, clock)) - posted
+
+
+def chosen(only: str) -> Sequence[str]:
+    """Return the names of the workloads to run; all of them for an empty text.
+
+    Raises:
+        ValueError: there is no such workload.
+    """
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    if unknown := [name for name in names if name not in WORKLOADS]:
+        raise ValueError(f"no workload {', '.join(unknown)}; there are {', '.join(WORKLOADS)}")
+    return names or list(WORKLOADS)

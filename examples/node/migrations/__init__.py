@@ -1,0 +1,1 @@
+"""Migrations of the node example; STEPWIRE_MIGRATIONS names the folder `versions`."""

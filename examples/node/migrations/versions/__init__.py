@@ -1,0 +1,1 @@
+"""Revisions, run by `stepwire db upgrade` together with the engine's."""

@@ -1,0 +1,158 @@
+"""What the demo shows on the terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from examples.node.orders import Order
+from examples.node.proof import Proof
+
+COLOURS = {
+    "accepted": "green",
+    "completed": "bold green",
+    "rejected": "yellow",
+    "dead letter": "yellow",
+    "failed": "bold red",
+    "waiting": "magenta",
+    "suspended": "cyan",
+    "awaiting_callback": "blue",
+}
+SERVICE_COLOURS = {"coordinator": "green", "executor": "cyan", "gateway": "magenta", "oss": "yellow"}
+MOST_NAMED = 8
+NARROW = 100
+
+
+class Screen:
+    """The terminal; every line begins with the seconds since the demo began."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the demo began."""
+        return time.monotonic() - self._began
+
+    def headline(self, text: str) -> None:
+        """Begin a new part."""
+        self._console.print()
+        self._console.rule(f"[bold]{escape(text)}", align="left")
+
+    def say(self, text: str, style: str = "") -> None:
+        """Show one line of the demo's own."""
+        self._line(f"[{style or 'default'}]{escape(text)}[/]")
+
+    def service(self, name: str, text: str) -> None:
+        """Show one line of a service, with its name in front."""
+        colour = SERVICE_COLOURS.get(name.partition("-")[0], "white")
+        self._line(f"[{colour}]{escape(f'{name:<11}')} │[/] [dim]{escape(text)}[/]")
+
+    def order(self, order: Order, word: str, detail: str = "") -> None:
+        """Show what is new about an order."""
+        colour = COLOURS.get(word, "default")
+        name = order.label if order.command_id else f"line {order.line}"
+        more = f"  {escape(detail)}" if detail else ""
+        self._line(f"order {name:<12} {escape(order.node_name):<12} [{colour}]{word}[/]{more}")
+
+    def orders(self, orders: Iterable[Order], attempts: dict[str, int]) -> None:
+        """Show what became of every order."""
+        table = Table(
+            "line",
+            "order",
+            "node",
+            "answer",
+            "process",
+            "executed steps",
+            box=None,
+            header_style="bold",
+            padding=(0, 2),
+        )
+        for each in orders:
+            table.add_row(
+                str(each.line),
+                each.label,
+                each.node_name,
+                _coloured(each.answer or "none"),
+                _coloured(each.status) if each.accepted else escape(each.detail),
+                str(attempts.get(str(each.process_id), "")),
+            )
+        self._console.print(table)
+
+    def timeline(self, steps: Iterable[dict[str, Any]]) -> None:
+        """Show the executed steps of one process, sub-steps indented."""
+        table = Table(
+            "node",
+            "step",
+            "status",
+            "attempt",
+            "after",
+            "took",
+            "executor",
+            box=None,
+            header_style="bold",
+            padding=(0, 2),
+        )
+        rows = list(flat_steps(steps))
+        first = min((_time(row["started"]) for row in rows if row.get("started")), default=None)
+        for row in rows:
+            table.add_row(*_cells(row, first))
+        self._console.print(table)
+
+    def proofs(self, proofs: Iterable[Proof]) -> None:
+        """Show what was counted, and the name of everything that is wrong."""
+        table = Table("counted", "called for", "found", "", box=None, header_style="bold", padding=(0, 2))
+        for proof in proofs:
+            verdict = "[green]exactly once[/]" if proof.holds else "[bold red]WRONG[/]"
+            table.add_row(proof.title, str(proof.expected), str(proof.found), verdict)
+            for word, names in (("missing", proof.missing), ("too much", proof.extra)):
+                for name in _shortened(names):
+                    table.add_row(f"  [red]{word}: {escape(name)}[/]", "", "", "")
+        self._console.print(table)
+
+    def _line(self, markup: str) -> None:
+        self._console.print(f"[dim]{self.seconds:6.2f} s[/]  {markup}")
+
+
+def flat_steps(steps: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+    """Return executed steps, each followed by its sub-steps."""
+    for each in steps:
+        if each["status"] != "pending":
+            yield each
+            yield from flat_steps(each.get("sub_steps") or [])
+
+
+def _cells(row: dict[str, Any], first: datetime | None) -> tuple[str, ...]:
+    started, completed = row.get("started"), row.get("completed")
+    after = f"{(_time(started) - first).total_seconds():.2f} s" if started and first else ""
+    took = f"{(_time(completed) - _time(started)).total_seconds():.3f} s" if started and completed else ""
+    indent = "  " * str(row["node"]).count(".")
+    return (
+        indent + str(row["node"]),
+        indent + escape(row["name"]),
+        _coloured(row["status"]),
+        str(row["attempt"]),
+        after,
+        took,
+        str(row.get("executor") or "")[:8],
+    )
+
+
+def _time(value: Any) -> datetime:
+    return value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+
+
+def _coloured(word: str) -> str:
+    return f"[{COLOURS.get(word, 'default')}]{escape(word)}[/]"
+
+
+def _shortened(names: tuple[str, ...]) -> tuple[str, ...]:
+    more = len(names) - MOST_NAMED
+    return names if more <= 0 else (*names[:MOST_NAMED], f"and {more} more")
