@@ -1,0 +1,172 @@
+"""Callbacks of outside systems: durable before they are answered."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stepwire.chassis.errors import ChassisError
+from stepwire.chassis.failpoints import Failpoints
+from stepwire.chassis.kafka import Outgoing, Producer
+from stepwire.chassis.logging import get_logger
+from stepwire.chassis.metrics import Metrics
+from stepwire.chassis.settings import Settings
+from stepwire.contracts import topics
+from stepwire.contracts.base import encode
+from stepwire.contracts.callbacks import AnyCallback, CallbackProgress, CallbackReceived, body_hash
+from stepwire.contracts.tokens import Token, WrongTokenError, derive_key, read_token, verify_token
+from stepwire.data import inbox
+from stepwire.data.inbox import Await, Callback, Verdict
+from stepwire_gateway import bodies
+from stepwire_gateway.background import Background
+from stepwire_gateway.database import Database, DatabaseAway
+from stepwire_gateway.problems import Problem, database_away, kafka_away, malformed, unknown_process
+from stepwire_gateway.sending import WAKE_UP_SECONDS
+
+SOURCE = "http"
+KAFKA_SECONDS = 5.0
+
+
+class Callbacks:
+    """Takes callbacks and progress."""
+
+    def __init__(  # what it is built from
+        self,
+        settings: Settings,
+        database: Database,
+        producer: Producer,
+        background: Background,
+        metrics: Metrics,
+        failpoints: Failpoints,
+    ) -> None:
+        self._limit = settings.body_max_bytes
+        self._topic = settings.topic(topics.CALLBACKS)
+        self._secrets = {secret.id: secret.value for secret in settings.callback_secrets}
+        self._database = database
+        self._producer = producer
+        self._background = background
+        self._outcomes = metrics.callbacks
+        self._failpoints = failpoints
+        self._log = get_logger()
+
+    async def receive(self, request: Request, process_id: str, token: str) -> Response:
+        """Take the answer an awaited outside system gives; 200 says it will not be lost."""
+        try:
+            outcome, response = await self._receive(request, process_id, token)
+        except Problem as problem:
+            self._outcomes.labels(problem.reason).inc()
+            raise
+        self._outcomes.labels(outcome).inc()
+        return response
+
+    async def progress(self, request: Request, process_id: str, token: str) -> Response:
+        """Take news about work under way: JSON or text, the last one is shown while the process waits."""
+        found, known = self._verified(process_id, token)
+        raw = await bodies.read_body(request, self._limit)
+        news = _news(raw)
+        await self._check_awaiting(found, known)
+        record = CallbackProgress(source=SOURCE, process_id=found, token=token, progress=news)
+        try:
+            await self._publish(record, KAFKA_SECONDS)
+        except ChassisError as error:
+            raise kafka_away() from error
+        self._outcomes.labels("progress").inc()
+        return _done(200)
+
+    async def _receive(self, request: Request, process_id: str, token: str) -> tuple[str, Response]:
+        found, known = self._verified(process_id, token)
+        raw = await bodies.read_body(request, self._limit)
+        payload = bodies.parse(raw)
+        if not isinstance(payload, dict):
+            raise malformed("the body of a callback must be a JSON object")
+        stored = bodies.storable(payload, "body").decode()
+        record = CallbackReceived(source=SOURCE, process_id=found, token=token, payload=payload)
+        callback = Callback(found, known.secret_id, known.node, known.attempt, stored, body_hash(payload), SOURCE)
+        try:
+            verdict = await self._database.run(lambda connection: inbox.accept(connection, callback))
+        except DatabaseAway:
+            return "kafka", await self._by_kafka(record)
+        await self._failpoints.hit_async("gateway.received")
+        return verdict.value, self._answer(verdict, record)
+
+    def _answer(self, verdict: Verdict, record: CallbackReceived) -> Response:
+        if verdict is Verdict.ACCEPTED:
+            self._background.start(self._wake_up(record))
+        elif verdict is Verdict.UNKNOWN:
+            raise unknown_process()
+        elif verdict is Verdict.DIFFERENT:
+            raise Problem(409, verdict.value, "another body was accepted for this callback before")
+        elif verdict is Verdict.OVER:
+            detail = "nobody waits for this callback any more: it timed out, was aborted, or tried again"
+            raise Problem(410, verdict.value, detail)
+        return _done(200)
+
+    async def _wake_up(self, record: CallbackReceived) -> None:
+        try:
+            await self._publish(record, WAKE_UP_SECONDS)
+        except ChassisError as error:
+            # Coordinators look into the inbox by themselves.
+            self._log.warning(
+                "A callback is announced by the database alone.",
+                action="wake_up",
+                process_id=str(record.process_id),
+                reason=str(error),
+            )
+
+    async def _by_kafka(self, record: CallbackReceived) -> Response:
+        try:
+            await self._publish(record, KAFKA_SECONDS)
+        except ChassisError as error:
+            detail = "neither the database nor Kafka can be reached at the moment; send this callback again"
+            raise Problem(503, "unavailable", detail) from error
+        return _done(202)
+
+    async def _publish(self, record: AnyCallback, seconds: float) -> None:
+        outgoing = Outgoing(self._topic, encode(record), str(record.process_id).encode())
+        await self._producer.send(outgoing, deadline_seconds=seconds)
+
+    async def _check_awaiting(self, process_id: UUID, token: Token) -> None:
+        try:
+            found = await self._database.run(lambda connection: inbox.awaited(connection, process_id, token.secret_id))
+        except DatabaseAway as error:
+            raise database_away() from error
+        if found is None:
+            raise unknown_process()
+        if found != Await("awaiting_callback", f"{token.node}.2", token.attempt):
+            raise Problem(409, "wrong_status", "the process does not wait for this callback")
+
+    def _verified(self, process_id: str, text: str) -> tuple[UUID, Token]:
+        """A wrong token is answered as an unknown process: who guesses learns nothing."""
+        found = bodies.process_id(process_id)
+        try:
+            token = read_token(text)
+        except WrongTokenError as error:
+            raise unknown_process() from error
+        secret = self._secrets.get(token.secret_id)
+        if secret is None or not verify_token(derive_key(secret, found), token):
+            raise unknown_process()
+        return found, token
+
+
+def _news(raw: bytes) -> str | dict[str, object]:
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        value = None
+    news: str | dict[str, object] = value if isinstance(value, str | dict) else _text(raw)
+    bodies.storable(news, "body")
+    return news
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise malformed("progress must be a JSON object or UTF-8 text") from error
+
+
+def _done(status: int) -> Response:
+    return Response(b"null", status, media_type="application/json")

@@ -1,0 +1,73 @@
+"""Short statements on PostgreSQL, each committed by itself, with a word for "it does not answer"."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from stepwire.chassis.logging import get_logger
+from stepwire.flow.errors import StepwireError
+
+T = TypeVar("T")
+Work = Callable[[AsyncConnection], Awaitable[T]]
+
+ANSWER_SECONDS = 5.0
+
+
+class DatabaseAway(StepwireError):  # noqa: N818  # the state of the database
+    """PostgreSQL did not do a statement: what it was to write may or may not be there."""
+
+
+class Database:
+    """Runs work on a pooled connection; statements are written so that they may be repeated."""
+
+    def __init__(self, engine: AsyncEngine, *, answer_seconds: float = ANSWER_SECONDS) -> None:
+        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._snapshot = engine.execution_options(isolation_level="REPEATABLE READ")
+        self._answer_seconds = answer_seconds
+        self._log = get_logger()
+
+    async def run(self, work: Work[T]) -> T:
+        """Do `work`, each of its statements in a transaction of its own.
+
+        Raises:
+            DatabaseAway: PostgreSQL did not answer in time or refused.
+        """
+        return await self._run(self._autocommit, work)
+
+    async def read(self, work: Work[T]) -> T:
+        """Do `work`, which only reads, on one snapshot.
+
+        Raises:
+            DatabaseAway: PostgreSQL did not answer in time or refused.
+        """
+        return await self._run(self._snapshot, work)
+
+    async def _run(self, engine: AsyncEngine, work: Work[T]) -> T:
+        try:
+            async with asyncio.timeout(self._answer_seconds):
+                return await _again_if_stale(engine, work)
+        except (OSError, TimeoutError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            reason = str(getattr(error, "orig", None) or error) or type(error).__name__
+            self._log.warning("PostgreSQL did not do a statement.", action="database", reason=reason)
+            raise DatabaseAway(reason) from error
+
+
+async def _again_if_stale(engine: AsyncEngine, work: Work[T]) -> T:
+    """A pooled connection may have died with a restarted server; a fresh one tells whether it is back."""
+    try:
+        return await _once(engine, work)
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        return await _once(engine, work)
+
+
+async def _once(engine: AsyncEngine, work: Work[T]) -> T:
+    async with engine.connect() as connection:
+        return await work(connection)

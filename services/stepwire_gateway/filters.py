@@ -1,0 +1,146 @@
+"""`range`, `sort` and `filter` of lists, as orchestrator-core's clients write them.
+
+range=0,50            the first fifty
+sort=started_at,desc  pairs of field and direction
+filter=last_status,failed-waiting,isTask,false   pairs of field and value; `-` separates alternatives
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from uuid import UUID
+
+from stepwire.data.process_reads import SORT_COLUMNS, Selection
+from stepwire.process.model import Status
+from stepwire_gateway.problems import malformed
+
+DEFAULT_LIMIT = 1000
+MAX_OFFSET = 2**31
+
+_UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_ALIASES = {
+    "status": "last_status",
+    "workflow": "workflow_name",
+    "target": "workflow_target",
+    "istask": "is_task",
+    "pid": "process_id",
+    "id": "process_id",
+    "subscription": "subscription_id",
+    "subscriptions": "subscription_id",
+    "labels": "label",
+    "started": "started_at",
+    "modified": "last_modified_at",
+}
+
+
+def selection(range_: str | None, sorts: Sequence[str], filters: Sequence[str]) -> Selection:
+    """Which processes the parameters ask for.
+
+    Raises:
+        Problem: they are odd in number, name a field there is not, or have a value that cannot be used.
+    """
+    chosen = Selection(limit=DEFAULT_LIMIT)
+    if range_:
+        chosen = _with_range(chosen, range_)
+    chosen = replace(chosen, sort=tuple(_sort(sorts)))
+    for name, value in _pairs("filter", filters):
+        chosen = _filter(chosen, name, value)
+    return chosen
+
+
+def _with_range(chosen: Selection, text: str) -> Selection:
+    start, comma, end = text.partition(",")
+    if not (comma and start.strip().isdecimal() and end.strip().isdecimal()):
+        raise malformed(f"range {text!r} is not written as first,last; for example range=0,50")
+    first, last = int(start), int(end)
+    if not first <= last <= MAX_OFFSET:
+        raise malformed(f"range {text!r} ends before it begins or is too large")
+    return replace(chosen, offset=first, limit=last - first)
+
+
+def _sort(sorts: Sequence[str]) -> Iterator[tuple[str, bool]]:
+    for name, direction in _pairs("sort", sorts):
+        field = _field(name)
+        if field not in SORT_COLUMNS:
+            raise malformed(f"lists cannot be sorted by {name!r}; use one of {', '.join(SORT_COLUMNS)}")
+        if direction.lower() not in ("asc", "desc"):
+            raise malformed(f"the direction of sort by {name!r} must be asc or desc, not {direction!r}")
+        yield field, direction.lower() == "desc"
+
+
+def _pairs(parameter: str, texts: Iterable[str]) -> Iterator[tuple[str, str]]:
+    words = [word.strip() for text in texts if text for word in text.split(",")]
+    if any("\x00" in word for word in words):
+        raise malformed(f"{parameter} must not contain NUL")
+    if len(words) % 2:
+        raise malformed(f"{parameter} must have an even number of values: field,value,field,value")
+    return zip(words[::2], words[1::2], strict=True)
+
+
+def _field(name: str) -> str:
+    """The field in our spelling: clients also write isTask or workflowName."""
+    plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    return _ALIASES.get(plain, plain)
+
+
+def _filter(chosen: Selection, name: str, value: str) -> Selection:
+    field = _field(name)
+    rule = _RULES.get(field)
+    if rule is not None:
+        return rule(chosen, value)
+    if field not in _TEXTS:
+        known = sorted({*_RULES, *_TEXTS})
+        raise malformed(f"lists cannot be filtered by {name!r}; use one of {', '.join(known)}")
+    return replace(chosen, texts={**chosen.texts, field: _alternatives(value)})
+
+
+def _alternatives(value: str) -> list[str]:
+    """The value as a whole may be meant too: names can have a `-` in them."""
+    return list(dict.fromkeys([value, *value.split("-")]))
+
+
+def _by_status(chosen: Selection, value: str) -> Selection:
+    wanted = _alternatives(value.lower())
+    shows_rejected = chosen.rejected or Status.REJECTED in wanted
+    return replace(chosen, texts={**chosen.texts, "last_status": wanted}, rejected=shows_rejected)
+
+
+def _by_task(chosen: Selection, value: str) -> Selection:
+    if value.lower() not in _TRUTH:
+        raise malformed(f"is_task must be true or false, not {value!r}")
+    return replace(chosen, is_task=_TRUTH[value.lower()])
+
+
+def _by_process(chosen: Selection, value: str) -> Selection:
+    return replace(chosen, process_ids=_ids("process_id", value))
+
+
+def _by_subscription(chosen: Selection, value: str) -> Selection:
+    return replace(chosen, related=_ids("subscription_id", value))
+
+
+def _by_label(chosen: Selection, value: str) -> Selection:
+    key, colon, text = value.partition(":")
+    if not colon:
+        raise malformed(f"label {value!r} is not written as key:value")
+    return replace(chosen, labels={**chosen.labels, key: text})
+
+
+def _ids(name: str, value: str) -> list[UUID]:
+    found = _UUID.findall(value)
+    if "-".join(found) != value or not found:
+        raise malformed(f"{name} must be a UUID, or several with `-` between them, not {value!r}")
+    return [UUID(text) for text in found]
+
+
+_TEXTS = frozenset({"workflow_name", "workflow_target", "last_step", "assignee", "created_by", "reporter", "priority"})
+_RULES: dict[str, Callable[[Selection, str], Selection]] = {
+    "last_status": _by_status,
+    "is_task": _by_task,
+    "process_id": _by_process,
+    "subscription_id": _by_subscription,
+    "label": _by_label,
+}

@@ -1,0 +1,82 @@
+"""Reading processes and the engine over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+from zlib import crc32
+
+import orjson
+from fastapi import Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stepwire.data import process_reads
+from stepwire.data.process_reads import EngineState, Row
+from stepwire_gateway import bodies, filters, views
+from stepwire_gateway.database import Database, DatabaseAway
+from stepwire_gateway.problems import database_away, unknown_process
+from stepwire_gateway.responses import json_response
+
+Repeatable = Annotated[Sequence[str], Query()]
+
+
+class Reads:
+    """Shows processes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def process(self, _: Request, process_id: str) -> Response:
+        """One process: its steps, those done and those to come, State, the next form, what it waits for."""
+        found = bodies.process_id(process_id)
+        try:
+            known = await self._database.read(lambda connection: process_reads.one(connection, found))
+        except DatabaseAway as error:
+            raise database_away() from error
+        if known is None:
+            raise unknown_process()
+        return json_response(views.detail(known))
+
+    async def processes(
+        self,
+        request: Request,
+        range: str | None = None,  # noqa: A002  # the parameter's name in the API
+        sort: Repeatable = (),
+        filter: Repeatable = (),  # noqa: A002  # the same
+    ) -> Response:
+        """A list of processes, newest first; `Content-Range` says how many there are."""
+        chosen = filters.selection(range, sort, filter)
+        try:
+            rows, total = await self._database.read(lambda connection: process_reads.listing(connection, chosen))
+        except DatabaseAway as error:
+            raise database_away() from error
+        etag = _etag(rows, total)
+        last = chosen.offset + chosen.limit if range else chosen.offset + len(rows)
+        headers = {"Content-Range": f"processes {chosen.offset}-{last}/{total}", "ETag": etag}
+        if etag in _tags(request):
+            return Response(status_code=304, headers=headers)
+        return json_response([views.summary(row) for row in rows], headers=headers)
+
+    async def status_counts(self, _: Request) -> Response:
+        """How many processes and tasks have each status."""
+        try:
+            counts = await self._database.run(process_reads.status_counts)
+        except DatabaseAway as error:
+            raise database_away() from error
+        return json_response({"process_counts": counts[False], "task_counts": counts[True]})
+
+
+def engine_status(state: EngineState) -> dict[str, Any]:
+    """The engine as clients know it: it is pausing until no run is under way."""
+    word = "RUNNING" if not state.paused else "PAUSING" if state.running else "PAUSED"
+    return {"global_lock": state.paused, "global_status": word, "running_processes": state.running}
+
+
+def _etag(rows: Sequence[Row], total: int) -> str:
+    shown = [(str(row["process_id"]), row["last_modified_at"]) for row in rows]
+    return f'W/"{crc32(orjson.dumps([total, shown])):08x}"'
+
+
+def _tags(request: Request) -> list[str]:
+    return [tag.strip() for tag in request.headers.get("if-none-match", "").split(",")]

@@ -1,0 +1,130 @@
+"""The log of a process as its operators read it: one visible step per node and attempt, then those to come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+from uuid import UUID, uuid5
+
+from stepwire.data.process_reads import Row
+from stepwire.flow.errors import UnknownNode
+from stepwire.flow.manifest import Manifest, ManifestNode
+from stepwire.flow.serialization import Delta, fold
+from stepwire.process.model import top_of
+
+PENDING = "pending"
+ABORT = "abort"
+AWAITING = "awaiting_callback"
+START_CHECK = "0"
+
+Step = dict[str, Any]
+
+
+def visible_steps(
+    process_id: UUID, rows: Sequence[Row], manifest: Manifest | None
+) -> tuple[list[Step], dict[str, Any]]:
+    """The executed steps in their order, and State after the last of them.
+
+    Rows of one attempt of a top-level node are one step: what it waited for is replaced by what came of it, and a
+    failed attempt stays visible beside the next.
+    """
+    state: dict[str, Any] = {}
+    steps = []
+    for _, group in groupby(rows, key=_group):
+        members = list(group)
+        changed: dict[str, Any] = {}
+        for row in members:
+            delta = Delta.from_json(row["delta"]) if row["delta"] else Delta()
+            state = fold(state, delta)
+            changed |= {**delta.set, **dict.fromkeys(delta.removed)}
+        steps.append(_step(process_id, members, manifest, state, changed))
+    return steps, state
+
+
+def pending_steps(manifest: Manifest | None, node: str, attempt: int, executed: Sequence[Step]) -> list[Step]:
+    """The steps to come of an unfinished process that stands at `node` in `attempt`."""
+    if manifest is None:
+        return []
+    top = int(top_of(node))
+    begun = any(step["node"] == str(top) and step["attempt"] == attempt for step in executed)
+    first = top + 1 if begun else max(top, 1)
+    return [_pending(node) for node in manifest.nodes[first - 1 :]]
+
+
+def _group(row: Row) -> tuple[str, int, str]:
+    # What ended the process is no attempt of the step it ended.
+    return top_of(row["node"]), row["attempt"], ABORT if row["status"] == ABORT else ""
+
+
+def _step(
+    process_id: UUID, rows: Sequence[Row], manifest: Manifest | None, state: dict[str, Any], changed: dict[str, Any]
+) -> Step:
+    last = rows[-1]
+    node = _node(manifest, top_of(last["node"]))
+    own_name = last["status"] == ABORT or node is None or last["node"] == node.path
+    return {
+        "step_id": uuid5(process_id, f"step {rows[0]['seq']}"),
+        "name": last["name"] if own_name or node is None else node.name,
+        **_facts(last),
+        "started": next((row["started_at"] for row in rows if row["started_at"]), None),
+        "created_by": next((row["created_by"] for row in reversed(rows) if row["created_by"]), None),
+        "state": state,
+        "state_delta": changed,
+        "node": top_of(last["node"]),
+        "retries": sum(row["retries"] for row in rows),
+        "sub_steps": list(_sub_steps(process_id, rows)),
+    }
+
+
+def _facts(row: Row) -> Step:
+    return {
+        "status": row["status"],
+        "started": row["started_at"],
+        "completed": row["completed_at"],
+        "created_by": row["created_by"],
+        "node": row["node"],
+        "attempt": row["attempt"],
+        "retries": row["retries"],
+        "executor": row["executor"],
+        "error": row["error"],
+    }
+
+
+def _sub_steps(process_id: UUID, rows: Sequence[Row]) -> Iterator[Step]:
+    """What happened beneath a callback step or a group, the last word of each sub-node."""
+    for at, row in enumerate(rows):
+        followed = rows[at + 1 :]
+        if "." not in row["node"] or any(later["node"] == row["node"] for later in followed):
+            continue
+        facts = {"step_id": uuid5(process_id, f"step {row['seq']}"), "name": row["name"], **_facts(row)}
+        # The action itself is done when it waits; once something followed, it waits no more.
+        if row["status"] == AWAITING and followed:
+            facts["status"] = "success"
+        yield facts
+
+
+def _node(manifest: Manifest | None, path: str) -> ManifestNode | None:
+    try:
+        return manifest.node(path) if manifest is not None else None
+    except UnknownNode:
+        return None
+
+
+def _pending(node: ManifestNode) -> Step:
+    return {
+        "step_id": None,
+        "name": node.name,
+        "status": PENDING,
+        "started": None,
+        "completed": None,
+        "created_by": None,
+        "state": None,
+        "state_delta": None,
+        "node": node.path,
+        "attempt": None,
+        "retries": 0,
+        "executor": None,
+        "error": None,
+        "sub_steps": [{"name": child.name, "status": PENDING, "node": child.path} for child in node.children],
+    }

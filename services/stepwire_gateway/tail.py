@@ -1,0 +1,190 @@
+"""The tail of `process.events` and `forms.replies`: every record from now on, read without a group.
+
+Thousands of events per second pass here for a few that somebody waits for, so a record is looked at by its key alone;
+its JSON is read only for those who registered for that key, or who follow everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol
+
+import orjson
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from stepwire.chassis.kafka import make_consumer
+from stepwire.chassis.logging import get_logger
+from stepwire.chassis.settings import Settings
+from stepwire.contracts import topics
+
+POLL_MS = 1000
+FETCH_WAIT_MS = 1000
+FIRST_BACKOFF_SECONDS = 0.2
+MAX_BACKOFF_SECONDS = 5.0
+STOP_SECONDS = 5.0
+
+
+class Incoming(Protocol):
+    """What is used of a consumer record."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
+class TailRecord(NamedTuple):
+    """A record that is followed; `value` is its raw JSON."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes
+
+
+Listener = Callable[[dict[str, Any]], None]
+Follower = Callable[[TailRecord], None]
+
+
+class Tail:
+    """Reads both topics from their ends and hands records to those who wait for them."""
+
+    def __init__(self, settings: Settings, instance: str) -> None:
+        self.ready = asyncio.Event()
+        self._settings = settings
+        self._events = settings.topic(topics.PROCESS_EVENTS)
+        self._replies = settings.topic(topics.FORMS_REPLIES)
+        self._instance = instance.encode()
+        self._by_key: dict[bytes, list[Listener]] = {}
+        self._reply_listeners: list[Listener] = []
+        self._followers: list[Follower] = []
+        self._positions: dict[TopicPartition, int] = {}
+        self._log = get_logger()
+
+    @contextmanager
+    def events_of(self, keys: Sequence[bytes], listener: Listener) -> Iterator[None]:
+        """Give `listener` the events under any of `keys` while the context lasts."""
+        for key in keys:
+            self._by_key.setdefault(key, []).append(listener)
+        try:
+            yield
+        finally:
+            for key in keys:
+                self._forget(key, listener)
+
+    def on_reply(self, listener: Listener) -> None:
+        """Give `listener` every form reply for this gateway."""
+        self._reply_listeners.append(listener)
+
+    @contextmanager
+    def follow(self, follower: Follower) -> Iterator[None]:
+        """Give `follower` every event, unread, while the context lasts."""
+        self._followers.append(follower)
+        try:
+            yield
+        finally:
+            self._followers.remove(follower)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Read until `stopping`; with Kafka away it tries again and again."""
+        failures = 0
+        while not stopping.is_set():
+            try:
+                await self._session(stopping)
+                failures = 0
+            except (KafkaError, OSError) as error:
+                self.ready.clear()
+                failures += 1
+                self._log.warning("The tail of events is interrupted.", action="tail", reason=repr(error))
+                await _pause(stopping, min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(failures, 10)))
+
+    async def _session(self, stopping: asyncio.Event) -> None:
+        consumer = make_consumer(
+            self._settings,
+            group=None,
+            # The one place that begins at the end: what went before concerns nobody who waits here.
+            auto_offset_reset="latest",
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+            check_crcs=False,
+        )
+        consumer.subscribe([self._events, self._replies])
+        try:
+            await consumer.start()
+            await self._position(consumer)
+            self.ready.set()
+            await self._read(consumer, stopping)
+        finally:
+            self.ready.clear()
+            await consumer.stop()
+
+    async def _position(self, consumer: AIOKafkaConsumer) -> None:
+        """Go to the ends, or where the session before this one was interrupted."""
+        await consumer.seek_to_end()
+        ends = await consumer.end_offsets(list(consumer.assignment()))
+        for partition, end in ends.items():
+            last = self._positions.get(partition, end)
+            # Behind the end it was created anew: its offsets begin again.
+            consumer.seek(partition, min(last, end))
+
+    async def _read(self, consumer: AIOKafkaConsumer, stopping: asyncio.Event) -> None:
+        while not stopping.is_set():
+            batches = await consumer.getmany(timeout_ms=POLL_MS)
+            for partition, records in batches.items():
+                self._hand_out(partition.topic, records)
+                self._positions[partition] = records[-1].offset + 1
+
+    def _hand_out(self, topic: str, records: Sequence[Incoming]) -> None:
+        if topic == self._replies:
+            for record in records:
+                self._reply(record)
+            return
+        for record in records:
+            listeners = self._by_key.get(record.key) if record.key is not None else None
+            if listeners is not None:
+                self._tell(listeners, record)
+        if self._followers:
+            self._follow(records)
+
+    def _reply(self, record: Incoming) -> None:
+        if record.value is not None and self._instance in record.value:
+            self._tell(self._reply_listeners, record)
+
+    def _follow(self, records: Sequence[Incoming]) -> None:
+        for record in records:
+            if record.value is not None:
+                known = TailRecord(record.topic, record.partition, record.offset, record.key, record.value)
+                for follower in tuple(self._followers):
+                    follower(known)
+
+    def _tell(self, listeners: Sequence[Listener], record: Incoming) -> None:
+        document = _document(record.value)
+        if document is None:
+            self._log.warning("A record is no JSON object.", action="tail", topic=record.topic, offset=record.offset)
+            return
+        for listener in tuple(listeners):
+            listener(document)
+
+    def _forget(self, key: bytes, listener: Listener) -> None:
+        listeners = self._by_key[key]
+        listeners.remove(listener)
+        if not listeners:
+            del self._by_key[key]
+
+
+def _document(value: bytes | None) -> dict[str, Any] | None:
+    try:
+        document = orjson.loads(value or b"")
+    except orjson.JSONDecodeError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+async def _pause(stopping: asyncio.Event, seconds: float) -> None:
+    waiting = asyncio.ensure_future(stopping.wait())
+    await asyncio.wait({waiting}, timeout=seconds)
+    waiting.cancel()

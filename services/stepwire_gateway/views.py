@@ -1,0 +1,57 @@
+"""Bodies of processes, with the names orchestrator-core's clients read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stepwire.data.process_reads import Found, Row
+from stepwire.flow.manifest import Manifest
+from stepwire.process.model import FINISHED
+from stepwire_gateway.steps import pending_steps, visible_steps
+from stepwire_gateway.waiting import waiting_on
+from stepwire_gateway.workflows import workflow_id
+
+
+def summary(process: Row) -> dict[str, Any]:
+    """One process in a list."""
+    return {
+        "process_id": process["process_id"],
+        "workflow_id": workflow_id(process["workflow"]),
+        "workflow_name": process["workflow"],
+        "workflow_target": process["target"],
+        "is_task": process["is_task"],
+        "last_status": process["status"],
+        "last_step": process["last_step"],
+        "assignee": process["assignee"],
+        "created_by": process["created_by"] or process["reporter"],
+        "reporter": process["reporter"],
+        "started_at": process["started_at"],
+        "last_modified_at": process["last_modified_at"],
+        "completed_at": process["completed_at"],
+        "failed_reason": process["failed_reason"],
+        "note": process["note"],
+        "product_id": process["product_id"],
+        "customer_id": process["customer_id"],
+        "waiting_on": waiting_on(process),
+        "labels": process["labels"],
+        "priority": process["priority"],
+        "attempt": process["attempt"],
+        "progress": process["progress"],
+    }
+
+
+def detail(found: Found) -> dict[str, Any]:
+    """One process with its steps, State and next form."""
+    process = found.process
+    manifest = Manifest.from_json(process["manifest_body"]) if process["manifest_body"] else None
+    steps, state = visible_steps(process["process_id"], found.steps, manifest)
+    finished = process["status"] in FINISHED
+    to_come = [] if finished else pending_steps(manifest, process["node"], process["attempt"], steps)
+    return {
+        **summary(process),
+        "traceback": process["traceback"],
+        "subscriptions": [dict(subscription) for subscription in found.subscriptions],
+        "current_state": state,
+        "form": process["form"],
+        "steps": [*steps, *to_come],
+    }
