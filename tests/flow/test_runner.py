@@ -321,6 +321,27 @@ def test_a_raising_condition_fails_the_step() -> None:
     assert outcome.error.class_name == "KeyError"
 
 
+def test_a_condition_that_turns_out_async_fails_the_step() -> None:
+    """A coroutine is always true, so it would never skip."""
+
+    async def later(_state: State) -> bool:
+        return False
+
+    outcome = run(conditional(lambda state: later(state))(returning(None))[0], {})  # noqa: PLW0108 - hides that it is async
+    assert outcome.error is not None
+    assert "write it as a plain function" in outcome.error.message
+
+
+async def test_a_skipped_async_step_is_skipped() -> None:
+    """The condition is asked before anything is awaited."""
+
+    async def never() -> NoReturn:
+        raise AssertionError
+
+    guarded = conditional(lambda _state: False)(step("Never")(never))[0]
+    assert await run_async(guarded, {}) == StepOutcome("skipped")
+
+
 def test_conditions_cannot_change_state() -> None:
     """They look at a copy."""
     state = {"things": [1]}

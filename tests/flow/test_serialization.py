@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
@@ -21,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
+from stepwire.flow.binding import Binder
 from stepwire.flow.errors import SerializationError
 from stepwire.flow.serialization import (
     MAX_DEPTH,
@@ -103,6 +105,8 @@ CONVERTED: list[tuple[Any, Any]] = [
     (datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC), "2026-01-02T03:04:05.000006+00:00"),
     (date(2026, 1, 2), "2026-01-02"),
     (time(3, 4), "03:04:00"),
+    (time(microsecond=10_000), "00:00:00.010000"),
+    (datetime(2026, 7, 2, 3, tzinfo=ZoneInfo("Europe/Amsterdam")), "2026-07-02T03:00:00+02:00"),
     (timedelta(hours=1), "PT1H"),
     (Colour.RED, "red"),
     (Number.ONE, 1),
@@ -175,6 +179,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "too deep": (_nested(300), "nested more than"),
     "cycle": ({"a": _cycle()}, "nested more than"),
     "endless conversion": (_Endless(), "nested more than"),
+    "a time with a zone": ({"a": time(3, tzinfo=ZoneInfo("Europe/Amsterdam"))}, "state['a']: "),
     "complex": ({"a": 1j}, "state['a']: is a complex"),
 }
 
@@ -203,6 +208,37 @@ def test_json_survives_unchanged(value: Any) -> None:
     assert same(to_json_value(value), value)
     assert same(copy_json(value), value)
     assert json.loads(dump(value)) == value
+
+
+TYPED: dict[Any, st.SearchStrategy[Any]] = {
+    UUID: st.uuids(),
+    Decimal: st.decimals(allow_nan=False, allow_infinity=False),
+    datetime: st.datetimes(timezones=st.just(UTC)) | st.datetimes(),
+    date: st.dates(),
+    time: st.times(),
+    timedelta: st.timedeltas(timedelta(days=-10_000), timedelta(days=10_000)),
+    IPv4Address | IPv6Address: st.ip_addresses(),
+    Colour: st.sampled_from(Colour),
+    Number: st.sampled_from(Number),
+    set[int]: st.sets(st.integers(-(2**63), 2**63)),
+    Port: st.builds(Port, name=TEXT, speed=st.decimals(allow_nan=False, allow_infinity=False), _note=st.none() | TEXT),
+    list[Node]: st.lists(st.builds(Node, id=st.uuids(), ports=st.just([Port("x", Decimal(1))])), max_size=3),
+    dict[str, UUID | None]: st.dictionaries(TEXT, st.none() | st.uuids(), max_size=3),
+}
+
+
+@pytest.mark.parametrize("annotation", TYPED, ids=str)
+@given(data=st.data())
+def test_what_one_step_returns_the_next_receives(annotation: Any, data: st.DataObject) -> None:
+    """A value that is dumped, loaded and bound to a parameter of its type is the value it was."""
+
+    def following(value: Any) -> Any:
+        return value
+
+    following.__annotations__["value"] = annotation
+    value = data.draw(TYPED[annotation])
+    _, named = Binder(following).bind(load(dump({"value": value})))
+    assert named["value"] == value
 
 
 @given(STATE, STATE)

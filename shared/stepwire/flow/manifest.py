@@ -160,12 +160,9 @@ class Manifest:
     @cached_property
     def locks_at_accept(self) -> bool:
         """Whether the first lock is reached from Start through the engine's own unconditional nodes alone."""
-        for node in self.nodes:
-            if node.kind is NodeKind.LOCK:
-                return not node.conditional
-            if node.kind not in {NodeKind.START, NodeKind.RELATE} or node.conditional:
-                return False
-        return False
+        before = {NodeKind.START, NodeKind.RELATE}
+        first = next((n for n in self.nodes if n.conditional or n.kind not in before), None)
+        return first is not None and first.kind is NodeKind.LOCK and not first.conditional
 
     @property
     def is_task(self) -> bool:

@@ -65,7 +65,8 @@ class Registry:
 def _modules(package: str) -> Iterator[ModuleType]:
     root = _import(package)
     yield root
-    for info in pkgutil.walk_packages(getattr(root, "__path__", ()), f"{package}.", onerror=_raise_from):
+    # Each package is imported here before the walk looks into it: an error in one is raised, not passed over.
+    for info in pkgutil.walk_packages(getattr(root, "__path__", ()), f"{package}."):
         # Importing a __main__ runs a program.
         if info.name.rpartition(".")[2] != "__main__":
             yield importlib.import_module(info.name)
@@ -79,7 +80,3 @@ def _import(package: str) -> ModuleType:
             raise
         message = f"package {package!r} cannot be found: check STEPWIRE_WORKFLOWS and the Python path"
         raise StepwireError(message) from exc
-
-
-def _raise_from(name: str) -> None:
-    importlib.import_module(name)
