@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 
+from bench import profile
 from bench.cpu import CpuMeter, rss_megabytes
 from bench.door import ADDRESS, Door
 from bench.lines import Lines
@@ -57,17 +58,27 @@ class Bench:
         return {service.kind: service.pid for service in self._stack.services.values()} | pids
 
 
-def measure(workload: Callable[[Bench], Awaitable[None]], environment: Mapping[str, str]) -> None:
-    """Run one workload against a stack of its own, in a fresh folder; logs are written and read, and thrown away."""
+Workload = Callable[[Bench], Awaitable[None]]
+
+
+def measure(workload: Workload, profiled: str = "") -> None:
+    """Run one workload against a stack of its own, in a fresh folder; logs are written and read, and thrown away.
+
+    The service of the kind `profiled` is looked at meanwhile, which costs it a little.
+    """
     door = Door()
-    own = {"STEPWIRE_WORKFLOWS": "bench.workflows", ADDRESS: door.address, **environment}
-    with tempfile.TemporaryDirectory(prefix="stepwire-bench-") as folder:
-        Path(folder).chmod(0o755)
-        with Stack(Path(folder), environment=own, restart=False) as stack:
+    own = {"STEPWIRE_WORKFLOWS": "bench.workflows", ADDRESS: door.address}
+    with tempfile.TemporaryDirectory(prefix="stepwire-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        looked_at = {profiled: profile.environment(folder)} if profiled else {}
+        with Stack(folder, environment=own, service_environment=looked_at, restart=False) as stack:
             asyncio.run(_measure(workload, stack, door))
+        if profiled:
+            profile.show(folder)
 
 
-async def _measure(workload: Callable[[Bench], Awaitable[None]], stack: Stack, door: Door) -> None:
+async def _measure(workload: Workload, stack: Stack, door: Door) -> None:
     async with door:
         await workload(Bench(stack, door))
 

@@ -39,6 +39,8 @@ from stepwire.flow.workflows import Workflow, workflow
 if TYPE_CHECKING:
     from pydantic_forms.core import FormPage
 
+    from stepwire.domain.steps import set_status
+
 _LAZY = {"FormPage": "pydantic_forms.core", "set_status": "stepwire.domain.steps"}
 
 __all__ = [

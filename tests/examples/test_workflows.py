@@ -78,7 +78,7 @@ def test_a_node_must_be_named_after_its_site() -> None:
 )
 def test_a_wrong_field_of_the_second_page_is_named(page: dict[str, Any], field: str) -> None:
     """Unknown sites, odd names and unknown fields are refused."""
-    assert [error["loc"] for error in errors_of(PRODUCT_PAGE, page)] == [(field,)]
+    assert [error["loc"] for error in errors_of(PRODUCT_PAGE, page)] == [[field]]
 
 
 def test_exactly_one_order_does_not_fill_the_form() -> None:
