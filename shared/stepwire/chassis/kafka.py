@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, TopicAlreadyExistsError, for_code
 
 from stepwire.chassis.errors import ChassisError, Unreachable
 from stepwire.chassis.kafka_ids import TopicIdsRequest
@@ -33,6 +34,8 @@ METADATA_MAX_AGE_MS = 5000
 REQUEST_TIMEOUT_MS = 10_000
 CREATE_TIMEOUT_MS = 30_000
 DESIRED_REPLICATION = 3
+GROUPS_SECONDS = 10.0
+GROUPS_POLL_SECONDS = 0.05
 
 
 def make_consumer(settings: Settings, *, group: str | None, **overrides: Any) -> AIOKafkaConsumer:
@@ -79,6 +82,7 @@ async def create_topics(settings: Settings, queues: Iterable[str] = ()) -> list[
         if missing:
             replication = settings.topic_replication or await _replication(admin)
             await _create(admin, [_new_topic(settings, name, replication) for name in missing])
+            await _prepare_groups(admin, settings)
         await _check_partitions(admin, settings, [name for name in wanted if name in existing])
         return missing
 
@@ -165,6 +169,18 @@ async def _create(admin: AIOKafkaAdminClient, topics: Sequence[NewTopic]) -> Non
         # Somebody else created it meanwhile: it exists, which is what was asked for.
         if code and error is not TopicAlreadyExistsError:
             raise ChassisError(f"Kafka refused to create the topic {name}: {error.__name__}.")
+
+
+async def _prepare_groups(admin: AIOKafkaAdminClient, settings: Settings) -> None:
+    """Let a new Kafka create its own topic of offsets now, so that the first consumers do not complain about it."""
+    deadline = asyncio.get_running_loop().time() + GROUPS_SECONDS
+    while asyncio.get_running_loop().time() < deadline:
+        try:
+            await admin.find_coordinator(settings.topic("coordinator"))
+        except GroupCoordinatorNotAvailableError:
+            await asyncio.sleep(GROUPS_POLL_SECONDS)
+        else:
+            return
 
 
 async def _check_partitions(admin: AIOKafkaAdminClient, settings: Settings, existing: Sequence[str]) -> None:

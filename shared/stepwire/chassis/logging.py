@@ -30,15 +30,16 @@ def configure_logging(service: str, *, level: str = "INFO", log_format: LogForma
 
     Call it before pydantic_forms is imported: it logs whole States at debug with whatever is configured by then.
     """
-    renderer = _renderer(log_format or ("console" if sys.stderr.isatty() else "json"))
+    form: LogFormat = log_format or ("console" if sys.stderr.isatty() else "json")
+    processors = [*_shared(service, form), *_renderer(form)]
     number = logging.getLevelNamesMapping()[level]
     structlog.configure(
-        processors=[structlog.contextvars.merge_contextvars, *_shared(service), *renderer],
+        processors=[structlog.contextvars.merge_contextvars, *processors],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
         cache_logger_on_first_use=True,
     )
-    _route_standard_logging(number, [*_shared(service), *renderer])
+    _route_standard_logging(number, processors)
 
 
 def get_logger(**bound: Any) -> FilteringBoundLogger:
@@ -47,14 +48,15 @@ def get_logger(**bound: Any) -> FilteringBoundLogger:
     return logger
 
 
-def _shared(service: str) -> list[Processor]:
+def _shared(service: str, log_format: LogFormat) -> list[Processor]:
     def add_service(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         event.setdefault("service", service)
         return event
 
     return [
         structlog.processors.add_log_level,
-        add_service,
+        # A person who reads the console knows whom he started.
+        *([add_service] if log_format == "json" else []),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]

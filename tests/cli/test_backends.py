@@ -1,0 +1,114 @@
+"""The servers from packages: they start, keep their data, and end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from stepwire.chassis.kafka import create_topics, topic_ids
+from stepwire.chassis.settings import Settings
+from stepwire_cli.backends.kafka import Kafka
+from stepwire_cli.backends.postgres import Postgres
+from stepwire_cli.backends.programs import BackendError, Program, free_port, listens
+from tests.support.backends import server_folder
+
+ORPHAN = """
+import sys, pathlib, time
+from stepwire_cli.backends.postgres import Postgres
+server = Postgres(pathlib.Path(sys.argv[1]))
+server.start()
+print(server.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_postgres_keeps_its_data_and_its_address() -> None:
+    """What was committed is there after a stop and after a crash."""
+    with server_folder() as folder:
+        server = Postgres(folder)
+        url = server.start()
+        with psycopg.connect(url) as connection:
+            connection.execute("CREATE TABLE kept (id int)")
+            connection.execute("INSERT INTO kept VALUES (1)")
+        server.stop()
+        assert server.start() == url
+        server.kill()
+        assert server.start() == url
+        with psycopg.connect(url) as connection:
+            assert connection.execute("SELECT id FROM kept").fetchall() == [(1,)]
+            durable = connection.execute("SELECT current_setting('fsync'), current_setting('synchronous_commit')")
+            assert durable.fetchone() == ("on", "on")
+        server.stop()
+        assert not server.running
+
+
+def test_postgres_works_where_its_user_may_not_go(tmp_path: Path) -> None:
+    """In a private folder the data go elsewhere if need be, and no folder's mode is changed."""
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    server = Postgres(private / "postgres")
+    psycopg.connect(server.start()).close()
+    server.stop()
+    assert private.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+    """The last lines of its log are in the error."""
+    program = Program("The server", tmp_path / "log")
+    program.start([sys.executable, "-c", "print('no space left')"])
+    with pytest.raises(BackendError, match=r"(?s)The server ended while it was starting.*no space left"):
+        program.wait_until(lambda: False, seconds=20)
+
+
+async def test_kafka_keeps_its_data_and_its_address() -> None:
+    """A topic has the same id after a stop and after SIGKILL."""
+    with server_folder() as folder:
+        server = Kafka(folder)
+        settings = Settings(kafka_bootstrap=server.start(), topic_partitions=1)
+        await create_topics(settings)
+        before = await topic_ids(settings.kafka_bootstrap, ["callbacks"])
+        for end in (server.stop, server.kill):
+            end()
+            assert server.start() == settings.kafka_bootstrap
+            assert await topic_ids(settings.kafka_bootstrap, ["callbacks"]) == before
+        server.stop()
+
+
+def test_a_taken_port_is_replaced() -> None:
+    """The usual port is used when nobody listens there, else a free one."""
+    with server_folder() as folder:
+        server = Postgres(folder)
+        server.start()
+        assert listens(server.port)
+        assert free_port(server.port) != server.port
+        server.stop()
+        assert free_port(server.port) == server.port
+
+
+if sys.platform == "linux":
+
+    def test_servers_end_with_who_started_them() -> None:
+        """After SIGKILL of the starter no server stays behind."""
+        with server_folder() as folder:
+            arguments = [sys.executable, "-c", ORPHAN, str(folder)]
+            with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as starter:
+                assert starter.stdout is not None
+                pid = int(starter.stdout.readline())
+                starter.kill()
+            deadline = time.monotonic() + 20
+            while Path(f"/proc/{pid}").exists() and "Z" not in _state(pid):
+                assert time.monotonic() < deadline, "the server outlived its starter"
+                os.sched_yield()
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return "Z"
