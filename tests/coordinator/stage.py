@@ -1,0 +1,237 @@
+"""A stage for the coordinator: it runs in this process against real servers, the test plays all others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID, uuid4
+
+import orjson
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from sqlalchemy import text
+
+from stepwire.chassis.database import make_engine
+from stepwire.chassis.failpoints import NO_FAILPOINTS
+from stepwire.chassis.health import Health
+from stepwire.chassis.kafka import Outgoing, Producer
+from stepwire.chassis.logging import get_logger
+from stepwire.chassis.metrics import Metrics
+from stepwire.chassis.service import Chassis
+from stepwire.chassis.settings import Settings
+from stepwire.contracts import topics
+from stepwire.contracts.commands import process_id_of
+from stepwire.flow.manifest import Manifest
+from stepwire_coordinator.app import run
+
+DEADLINE_SECONDS = 20.0
+OFFER = text("""
+INSERT INTO stepwire_engine.manifests (hash, workflow, body)
+VALUES (:hash, :workflow, CAST(:body AS jsonb))
+""")
+OFFER_NODE = text("""
+INSERT INTO stepwire_engine.manifest_nodes (manifest, position, chain)
+VALUES (:manifest, :position, :chain)
+""")
+READ = (topics.STEP_COMMANDS, topics.PROCESS_EVENTS)
+
+
+class Stage:
+    """Coordinators under test, and the hands of everybody they talk to."""
+
+    def __init__(self, settings: Settings, coordinators: int = 1) -> None:
+        self.settings = settings
+        self.chassis = [self._make_chassis() for _ in range(coordinators)]
+        self.engine = make_engine(settings, service="gateway")
+        self.producer = Producer(settings)
+        self._tasks: list[asyncio.Task[int]] = []
+        self._seen: dict[str, list[ConsumerRecord]] = {}
+        self._arrived = asyncio.Condition()
+        self._reader: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.producer.start()
+        for chassis in self.chassis:
+            await chassis.producer.start()
+            self._tasks.append(asyncio.create_task(run(chassis)))
+        self._reader = asyncio.create_task(self._read())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for chassis in self.chassis:
+            chassis.stopping.set()
+        await asyncio.wait_for(asyncio.gather(*self._tasks), DEADLINE_SECONDS)
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+        for chassis in self.chassis:
+            await chassis.producer.stop()
+            await chassis.engine.dispose()
+        await self.producer.stop()
+        await self.engine.dispose()
+
+    async def offer(self, manifest: Manifest) -> None:
+        """Write a manifest as an executor does at its start."""
+        async with self.engine.begin() as connection:
+            body = orjson.dumps(manifest.to_json()).decode()
+            await connection.execute(OFFER, {"hash": manifest.hash, "workflow": manifest.workflow, "body": body})
+            for position, chain in enumerate(manifest.chain):
+                row = {"manifest": manifest.hash, "position": position, "chain": chain}
+                await connection.execute(OFFER_NODE, row)
+
+    async def send(self, topic: str, value: bytes | dict[str, Any], key: str | None = None) -> None:
+        """Publish a record as it is."""
+        raw = value if isinstance(value, bytes) else orjson.dumps(value)
+        await self.producer.send(Outgoing(self.settings.topic(topic), raw, key.encode() if key else None))
+
+    async def command(self, kind: str, process_id: UUID | None = None, **fields: Any) -> str:
+        """Publish a command; returns its id."""
+        command_id = fields.pop("command_id", None) or f"test-{uuid4()}"
+        record = {"type": kind, "command_id": command_id, "source": "test", **fields}
+        if process_id is not None:
+            record["process_id"] = str(process_id)
+        key = str(process_id or process_id_of(command_id))
+        await self.send(topics.PROCESS_COMMANDS, record, key)
+        return command_id
+
+    async def start(self, workflow: str, **fields: Any) -> UUID:
+        """Publish a start; returns the id its process gets."""
+        return process_id_of(await self.command("StartProcess", workflow=workflow, **fields))
+
+    async def run_of(self, process_id: UUID, *, after_epoch: int = 0) -> dict[str, Any]:
+        """The first run dispatched for a process in a later epoch."""
+        return await self._wait(
+            topics.STEP_COMMANDS, lambda r: r["process_id"] == str(process_id) and r["epoch"] > after_epoch
+        )
+
+    async def report(self, run: dict[str, Any], node: str, status: str = "success", **fields: Any) -> None:
+        """Publish a step's result as the executor that has this run."""
+        now = datetime.now(UTC).isoformat()
+        record = {
+            "type": "StepReported",
+            "process_id": run["process_id"],
+            "epoch": run["epoch"],
+            "node": node,
+            "attempt": run["attempt"] if node == run["node"] else 1,
+            "manifest": run["manifest"],
+            "status": status,
+            "started_at": now,
+            "completed_at": now,
+            "executor": "test-executor",
+            **fields,
+        }
+        await self.send(topics.STEP_RESULTS, record, run["process_id"])
+
+    async def event(self, word: str, subject: UUID | str, *, count: int = 1) -> dict[str, Any]:
+        """The count-th event of this type about a subject."""
+        found: list[dict[str, Any]] = []
+
+        def fits(event: dict[str, Any]) -> bool:
+            data = event["data"]
+            named = {event["subject"], data.get("process_id"), data.get("command_id")}
+            if event["type"] == f"stepwire.{word}" and str(subject) in named:
+                found.append(event)
+            return len(found) >= count and event is found[-1]
+
+        return await self._wait(topics.PROCESS_EVENTS, fits, restart=found.clear)
+
+    async def events_of(self, process_id: UUID) -> list[dict[str, Any]]:
+        """Everything published about a process so far, without the live feed."""
+        records = self._seen.get(topics.PROCESS_EVENTS, [])
+        events = [orjson.loads(r.value) for r in records if r.key == str(process_id).encode()]
+        return [e for e in events if e["type"] != "stepwire.step.completed"]
+
+    async def rows(self, sql: str, **values: Any) -> list[Any]:
+        """Read from the database."""
+        async with self.engine.connect() as connection:
+            return list(await connection.execute(text(sql), values))
+
+    async def execute(self, sql: str, **values: Any) -> None:
+        """Change the database."""
+        async with self.engine.begin() as connection:
+            await connection.execute(text(sql), values)
+
+    async def status(self, process_id: UUID, wanted: str) -> Any:
+        """Wait until a process has a status; returns its row."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while True:
+                sql = "SELECT * FROM stepwire_engine.processes WHERE process_id = :id"
+                found = await self.rows(sql, id=process_id)
+                if found and found[0].status == wanted:
+                    return found[0]
+                await self._tick()
+
+    async def until(self, sql: str, wanted: Any, **values: Any) -> None:
+        """Wait until a query's first value is as wanted."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while (found := await self.rows(sql, **values)) and found[0][0] != wanted:
+                await self._tick()
+
+    async def log_of(self, process_id: UUID) -> list[tuple[str, str]]:
+        """Node and status of each entry in a process's log."""
+        sql = "SELECT seq, node, status FROM stepwire_engine.process_steps WHERE process_id = :id ORDER BY seq"
+        found = await self.rows(sql, id=process_id)
+        assert [row.seq for row in found] == list(range(1, len(found) + 1)), "the chain has a gap"
+        return [(row.node, row.status) for row in found]
+
+    async def _tick(self) -> None:
+        async with self._arrived:
+            waiting = asyncio.create_task(self._arrived.wait())
+            self._arrived.release()
+            await asyncio.wait({waiting}, timeout=0.02)
+            waiting.cancel()
+            await self._arrived.acquire()
+            await asyncio.gather(waiting, return_exceptions=True)
+
+    async def _wait(
+        self, topic: str, fits: Callable[[dict[str, Any]], bool], restart: Callable[[], None] = lambda: None
+    ) -> dict[str, Any]:
+        async with asyncio.timeout(DEADLINE_SECONDS), self._arrived:
+            while True:
+                restart()
+                for record in self._seen.get(topic, []):
+                    value: dict[str, Any] = orjson.loads(record.value)
+                    if fits(value):
+                        return value
+                await self._arrived.wait()
+
+    async def dead_letter(self, topic: str) -> ConsumerRecord:
+        """The first dead letter of a topic."""
+        name = topics.dead_letters(topic)
+        async with asyncio.timeout(DEADLINE_SECONDS), self._arrived:
+            while not self._seen.get(name):
+                await self._arrived.wait()
+            return self._seen[name][0]
+
+    async def _read(self) -> None:
+        names = [*READ, *(topics.dead_letters(t) for t in topics.ALL)]
+        consumer = AIOKafkaConsumer(
+            *(self.settings.topic(name) for name in names),
+            bootstrap_servers=self.settings.kafka_bootstrap,
+            auto_offset_reset="earliest",
+        )
+        await consumer.start()
+        try:
+            async for record in consumer:
+                async with self._arrived:
+                    name = record.topic.removeprefix(self.settings.topic_prefix)
+                    self._seen.setdefault(name, []).append(record)
+                    self._arrived.notify_all()
+        finally:
+            await consumer.stop()
+
+    def _make_chassis(self) -> Chassis:
+        return Chassis(
+            service="coordinator",
+            settings=self.settings,
+            engine=make_engine(self.settings, service="coordinator"),
+            producer=Producer(self.settings),
+            metrics=Metrics(),
+            health=Health(),
+            failpoints=NO_FAILPOINTS,
+            log=get_logger(),
+        )
