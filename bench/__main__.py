@@ -6,6 +6,7 @@ import argparse
 
 from bench.harness import SERVICES, measure
 from bench.workloads import WORKLOADS, chosen
+from stepwire.chassis.logging import configure_logging
 
 
 def main() -> None:
@@ -18,6 +19,8 @@ def main() -> None:
         names = chosen(given.only)
     except ValueError as error:
         parser.error(str(error))
+    # Lines on stdout are JSON; what is said while the stack is started is not.
+    configure_logging("bench", level="ERROR")
     for name in names:
         measure(WORKLOADS[name], given.profile)
 

@@ -26,6 +26,7 @@ from examples.node import proof
 from examples.node.orders import Order, OrderBook, read_orders
 from examples.node.scene import Scene
 from examples.node.screen import Screen
+from stepwire.chassis.logging import configure_logging
 from stepwire.contracts.topics import PROCESS_COMMANDS, PROCESS_EVENTS, dead_letters
 
 PAUSE_AT_COMMIT = 20
@@ -245,6 +246,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Thirty orders, a crash, and the proof.")
     parser.add_argument("--unsafe-no-outcomes", action="store_true", help="do not write down what steps committed")
     given = parser.parse_args()
+    configure_logging("demo", level="ERROR")
     sys.exit(play(unsafe=given.unsafe_no_outcomes or "NODE_DEMO_UNSAFE" in os.environ))
 
 
