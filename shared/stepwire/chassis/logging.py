@@ -65,7 +65,9 @@ def _shared(service: str, log_format: LogFormat) -> list[Processor]:
 def _renderer(log_format: LogFormat) -> list[Processor]:
     if log_format == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_dumps)]
-    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()), _encode]
+    # The default traceback shows local variables: callback tokens and settings with their secrets among them.
+    plain = structlog.dev.plain_traceback
+    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain), _encode]
 
 
 def _dumps(event: EventDict, **_: Any) -> bytes:
