@@ -43,12 +43,11 @@ class Orders:
         found = bodies.process_id(process_id)
         pages = await bodies.read_pages(request, self._settings.body_max_bytes)
         standing = await self.standing(found)
-        suspended = standing.status == Status.SUSPENDED
         command = build_command(
             ResumeProcess,
             command_id=idempotency_key or str(uuid4()),
             process_id=found,
-            user_inputs=pages if suspended else [],
+            user_inputs=pages,
             user=user,
         )
         if idempotency_key is None or not await self._sender.earlier(command):
@@ -100,7 +99,7 @@ class Orders:
             command_id=idempotency_key or str(uuid4()),
             process_id=found,
             node=body.get("node"),
-            state=body.get("state") or {},
+            state=body.get("state", {}),
             reason=body.get("reason"),
             user=user or body.get("user"),
         )

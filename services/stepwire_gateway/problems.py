@@ -135,9 +135,9 @@ async def _invalid(_: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    # The route's template is logged, never its path: that may hold a callback token.
+    # The server logs the traceback. The route's template is told, never its path: that may hold a callback token.
     route = getattr(request.scope.get("route"), "path", "")
-    get_logger().error("A request failed.", action="request", route=route, exc_info=error)
+    get_logger().error("A request failed.", action="request", route=route, error=type(error).__name__)
     return Problem(500, "internal_error", "the gateway failed at this request; see its log").response()
 
 

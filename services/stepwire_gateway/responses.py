@@ -12,8 +12,8 @@ JSON = "application/json"
 
 
 def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """`value` as JSON; times are RFC 3339 in UTC."""
-    return Response(orjson.dumps(value, option=orjson.OPT_UTC_Z), status, dict(headers or {}), JSON)
+    """`value` as JSON; times are RFC 3339 in UTC, ids (the driver has a UUID of its own) are text."""
+    return Response(orjson.dumps(value, default=str, option=orjson.OPT_UTC_Z), status, dict(headers or {}), JSON)
 
 
 def no_content() -> Response:

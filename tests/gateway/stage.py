@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -78,7 +79,7 @@ class Stage:
     metrics: Metrics
     gateway: Gateway
     answer: Script = accept
-    form: Script = verdict("complete")
+    form: Script = accept
     by_event: bool = True
     by_row: bool = True
     commands: list[dict[str, Any]] = field(default_factory=list)
@@ -252,16 +253,12 @@ async def _answer(stage: Stage, command: dict[str, Any], said: dict[str, Any]) -
     if stage.by_event:
         kind = COMMAND_ACCEPTED if accepted else COMMAND_REJECTED
         key = said.get("process_id") or command["command_id"]
-        event = cloud_event(kind, uuid4(), key, _now(), data)
+        event = cloud_event(kind, uuid4(), key, datetime.now(UTC), data)
         record = Outgoing(stage.settings.topic(topics.PROCESS_EVENTS), orjson.dumps(event), key.encode())
         await stage.producer.send(record)
 
 
 _JSON_COLUMNS = {"form", "waiting_on", "progress", "labels"}
-
-
-def _now() -> str:
-    return "2026-01-01T00:00:00Z"
 
 
 def _place(name: str) -> str:

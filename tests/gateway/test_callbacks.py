@@ -185,8 +185,20 @@ async def test_a_token_of_a_secret_the_process_was_not_created_with(stage: Stage
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"not json", b"[1]", b'"text"', b"null", b'{"a": NaN}', b'{"a": "\\u0000"}', b'{"a": 1e400}', b"\xff\xfe"]
-    + [b'{"a":' * 300 + b"1" + b"}" * 300],
+    [
+        *[
+            b"",
+            b"not json",
+            b"[1]",
+            b'"text"',
+            b"null",
+            b'{"a": NaN}',
+            b'{"a": "\\u0000"}',
+            b'{"a": 1e400}',
+            b"\xff\xfe",
+        ],
+        b'{"a":' * 300 + b"1" + b"}" * 300,
+    ],
 )
 async def test_a_body_that_cannot_be_stored_is_refused(stage: Stage, content: bytes) -> None:
     """400 names what is wrong, and nothing is stored."""

@@ -42,7 +42,7 @@ def _manifest(steps: StepList, **options: Any) -> Manifest:
         return steps
 
     author.__name__ = name
-    manifest = workflow("A workflow for tests", **options)(author).manifest
+    manifest = workflow("A workflow for tests", **{"target": Target.CREATE, **options})(author).manifest
     assert manifest.workflow == name
     return manifest
 
