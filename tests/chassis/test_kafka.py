@@ -7,35 +7,11 @@ import asyncio
 import pytest
 
 from stepwire.chassis.errors import KafkaUnavailable, RecordTooLarge, Unreachable
-from stepwire.chassis.kafka import Outgoing, Producer, create_topics, make_consumer, topic_ids, wanted_topics
+from stepwire.chassis.kafka import Outgoing, Producer, create_topics, topic_ids, wanted_topics
 from stepwire.chassis.settings import Settings
+from tests.support.kafka_reading import read_until
 
 UNREACHABLE = "127.0.0.1:1"
-
-
-async def _read(settings: Settings, topic: str, count: int) -> list[bytes]:
-    consumer = make_consumer(settings, group="readers")
-    consumer.subscribe([topic])
-    await consumer.start()
-    try:
-        async with asyncio.timeout(20):
-            return [(await consumer.getone()).value for _ in range(count)]
-    finally:
-        await consumer.stop()
-
-
-async def _read_until(settings: Settings, topic: str, last: bytes) -> set[bytes]:
-    consumer = make_consumer(settings, group="readers")
-    consumer.subscribe([topic])
-    await consumer.start()
-    seen: set[bytes] = set()
-    try:
-        async with asyncio.timeout(20):
-            while last not in seen:
-                seen.add((await consumer.getone()).value)
-    finally:
-        await consumer.stop()
-    return seen
 
 
 async def test_topics_are_created_once(settings: Settings) -> None:
@@ -67,7 +43,7 @@ async def test_records_arrive_in_order(topics: Settings) -> None:
     await producer.start()
     sent = [str(number).encode() for number in range(500)]
     await producer.send_all([Outgoing(topic, value, key=b"one") for value in sent])
-    assert await _read(topics, topic, len(sent)) == sent
+    assert await read_until(topics, topic, lambda values: len(values) == len(sent)) == sent
     await producer.stop()
 
 
@@ -79,7 +55,7 @@ async def test_a_record_that_is_too_large_harms_nobody(topics: Settings) -> None
     with pytest.raises(RecordTooLarge, match="70000"):
         await producer.send_all([Outgoing(topic, b"first"), Outgoing(topic, b"x" * 80_000)])
     await producer.send(Outgoing(topic, b"good"))
-    assert await _read(topics, topic, 1) == [b"good"]
+    assert await read_until(topics, topic, bool) == [b"good"]
     await producer.stop()
 
 
@@ -96,7 +72,8 @@ async def test_a_record_the_topic_refuses_breaks_no_session_for_good(topics: Set
     assert isinstance(results[0], RecordTooLarge)
     assert results[1:] == [None] * 20
     await producer.send(Outgoing(topic, b"behind", key=b"k"))
-    assert await _read_until(topics, topic, b"behind") == {*(str(number).encode() for number in range(20)), b"behind"}
+    read = await read_until(topics, topic, lambda values: b"behind" in values)
+    assert set(read) == {*(str(number).encode() for number in range(20)), b"behind"}
     await producer.stop()
 
 
@@ -107,5 +84,5 @@ async def test_a_topic_nobody_created_costs_only_its_own_record(topics: Settings
     await producer.send(Outgoing(topics.topic("callbacks"), b"good"))
     with pytest.raises(KafkaUnavailable, match="1 records"):
         await lost
-    assert await _read(topics, topics.topic("callbacks"), 1) == [b"good"]
+    assert await read_until(topics, topics.topic("callbacks"), bool) == [b"good"]
     await producer.stop()

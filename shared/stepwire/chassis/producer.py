@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     InvalidTopicError,
     KafkaError,
+    KafkaTimeoutError,
     MessageSizeTooLargeError,
     ProducerClosed,
     RecordListTooLargeError,
@@ -30,10 +32,14 @@ BACKOFF_SECONDS = 0.2
 # A batch also holds records of others: only one that is refused again and again is itself at fault.
 SIZE_TRIES = 3
 SENDER_CANCELS = 20
+TICK_SECONDS = 0.25
 SENDER_SECONDS = 0.2
 
 _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 _REFUSED = (InvalidTopicError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError)
+
+
+Acknowledgement = asyncio.Future[object]
 
 
 class Outgoing(NamedTuple):
@@ -97,7 +103,7 @@ class Producer:
         """
         for record in records:
             self.check_size(record)
-        pending = list(records)
+        pending: Sequence[Outgoing] = records
         deadline = asyncio.get_running_loop().time() + (deadline_seconds or self._acknowledge_seconds)
         tries = 0
         while pending:
@@ -117,23 +123,23 @@ class Producer:
                 f"{self._settings.max_message_bytes} bytes (STEPWIRE_MAX_MESSAGE_BYTES)."
             )
 
-    async def _attempt(self, records: list[Outgoing], deadline: float, tries: int) -> list[Outgoing]:
+    async def _attempt(self, records: Sequence[Outgoing], deadline: float, tries: int) -> list[Outgoing]:
         """Send once and return what has to be sent again."""
         attempt = _Attempt(records)
-        session: _Session | None = None
+        session = self._session
         try:
-            async with asyncio.timeout_at(deadline):
-                session = await self._current()
-                await attempt.run(session)
+            if session is None or not session.knows(records):
+                async with asyncio.timeout_at(deadline):
+                    session = await self._current()
+                    await attempt.prepare(session)
+            await attempt.run(session, deadline)
         except TimeoutError as error:
-            if session is not None and attempt.waits_for_answers:
-                self._retire(session)
-            raise self._unavailable(len(attempt.unacknowledged)) from error
+            raise self._unavailable(len(records)) from error
         if attempt.error is not None:
-            await self._recover(session, attempt, tries)
+            await self._recover(session, attempt, deadline, tries)
         return attempt.unacknowledged
 
-    async def _recover(self, session: _Session, attempt: _Attempt, tries: int) -> None:
+    async def _recover(self, session: _Session, attempt: _Attempt, deadline: float, tries: int) -> None:
         """Make the next attempt possible, or raise what makes it pointless."""
         error, records = attempt.error, attempt.unacknowledged
         if isinstance(error, _REFUSED):
@@ -142,6 +148,8 @@ class Producer:
             self._log.warning("The session with Kafka is replaced.", action="replace", reason=repr(error))
         if isinstance(error, _TOO_LARGE) and tries >= SIZE_TRIES:
             raise RecordTooLarge(f"the topic {records[0].topic} takes no record of this size: {error}.") from error
+        if asyncio.get_running_loop().time() >= deadline:
+            raise self._unavailable(len(records)) from error
         await asyncio.sleep(BACKOFF_SECONDS)
 
     async def _current(self) -> _Session:
@@ -193,51 +201,74 @@ class Producer:
 
 
 class _Session:
-    """One idempotent producer, and who waits for its answers."""
+    """One idempotent producer, and the acknowledgements that are waited for."""
 
     def __init__(self, inner: AIOKafkaProducer) -> None:
         self._inner = inner
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._topics: set[str] = set()
+        self._pending: dict[Acknowledgement, float] = {}
+        self._tick: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._loop = asyncio.get_running_loop()
 
-    async def hand_over(self, record: Outgoing) -> asyncio.Future[object]:
+    def knows(self, records: Sequence[Outgoing]) -> bool:
+        """Whether sending needs not wait for Kafka to tell about a topic."""
+        return all(record.topic in self._topics for record in records)
+
+    async def learn(self, topic: str) -> None:
+        """Ask Kafka about a topic; one that does not exist is asked for again and again."""
+        await self._inner.partitions_for(topic)
+        self._topics.add(topic)
+
+    async def hand_over(self, record: Outgoing) -> Acknowledgement:
         """Give the record to the producer; the future is its acknowledgement."""
-        future: asyncio.Future[object] = await self._inner.send(
+        future: Acknowledgement = await self._inner.send(
             record.topic, value=record.value, key=record.key, headers=list(record.headers)
         )
         return future
 
-    async def answers(self, futures: Sequence[asyncio.Future[object]]) -> None:
-        """Return when all `futures` are done, or when the session is closed and they never will be."""
-        if not futures:
-            return
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        left = len(futures)
-
-        def count(_: asyncio.Future[object]) -> None:
-            nonlocal left
-            left -= 1
-            if not left and not waiter.done():
-                waiter.set_result(None)
-
+    async def answers(self, futures: Sequence[Acknowledgement], deadline: float) -> None:
+        """Return when all `futures` are done: acknowledged, failed, past `deadline`, or the session is closed."""
         for future in futures:
-            future.add_done_callback(count)
-        self._waiting.add(waiter)
+            self._pending[future] = deadline
+        if self._closed:
+            # It was closed while a record waited for its turn: nobody would ever answer.
+            self._fail(futures, ProducerClosed)
+        elif self._tick is None:
+            self._tick = self._loop.call_later(TICK_SECONDS, self._look_at_deadlines)
         try:
-            await waiter
+            for future in futures:
+                # The failure stays in the future, where the attempt looks for it.
+                with suppress(KafkaError):
+                    await future
         finally:
-            self._waiting.discard(waiter)
+            for future in futures:
+                self._pending.pop(future, None)
+
+    def _look_at_deadlines(self) -> None:
+        """One timer for all: a timer per record costs as much as sending it."""
+        now = self._loop.time()
+        self._fail([future for future, deadline in self._pending.items() if deadline <= now], KafkaTimeoutError)
+        again = bool(self._pending)
+        self._tick = self._loop.call_later(TICK_SECONDS, self._look_at_deadlines) if again else None
+
+    def _fail(self, futures: Sequence[Acknowledgement], error: type[KafkaError]) -> None:
+        for future in futures:
+            if not future.done():
+                future.set_exception(error())
 
     async def close(self) -> None:
         """Close without flushing: an idempotent producer without a broker flushes for ever."""
+        self._closed = True
+        if self._tick is not None:
+            self._tick.cancel()
         self._inner._closed = True  # noqa: SLF001  # its own stop() would flush first
         sender = self._inner._sender.sender_task  # noqa: SLF001  # the same
         if sender is not None:
             sender.cancel()
         await self._inner.client.close()
         # With the connections gone nothing more is sent, so whoever waits may send again elsewhere.
-        for waiter in self._waiting:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._fail(list(self._pending), ProducerClosed)
         if sender is not None:
             await _ended(sender)
 
@@ -254,38 +285,41 @@ async def _ended(sender: asyncio.Task[None]) -> None:
 class _Attempt:
     """One try to publish some records; knows afterwards which are not acknowledged, and why."""
 
-    def __init__(self, records: list[Outgoing]) -> None:
+    def __init__(self, records: Sequence[Outgoing]) -> None:
         self._records = records
-        self._futures: list[asyncio.Future[object]] = []
+        self._futures: list[Acknowledgement] = []
         self.error: Exception | None = None
-
-    @property
-    def waits_for_answers(self) -> bool:
-        """Whether something was handed over and is not answered yet."""
-        return any(not future.done() for future in self._futures)
 
     @property
     def unacknowledged(self) -> list[Outgoing]:
         """Records without an acknowledgement, in their order."""
+        if self.error is None:
+            return []
         lost = [record for record, future in zip(self._records, self._futures, strict=False) if _problem(future)]
-        return lost + self._records[len(self._futures) :]
+        return [*lost, *self._records[len(self._futures) :]]
 
-    async def run(self, session: _Session) -> None:
+    async def prepare(self, session: _Session) -> None:
+        """Let the session know the topics."""
+        try:
+            for topic in {record.topic for record in self._records}:
+                await session.learn(topic)
+        except KafkaError as error:
+            self.error = error
+
+    async def run(self, session: _Session, deadline: float) -> None:
         """Send all and wait for every answer; the first failure is kept in `error`."""
+        if self.error is not None:
+            return
         try:
             for record in self._records:
                 self._futures.append(await session.hand_over(record))
         except KafkaError as error:
             self.error = error
-        await session.answers(self._futures)
+        await session.answers(self._futures, deadline)
         problems = (_problem(future) for future in self._futures)
         self.error = self.error or next((problem for problem in problems if problem is not None), None)
 
 
-def _problem(future: asyncio.Future[object]) -> Exception | None:
-    if future.done() and not future.cancelled():
-        problem = future.exception()
-        if problem is None or isinstance(problem, Exception):
-            return problem
-    never: Exception = ProducerClosed()
-    return never
+def _problem(future: Acknowledgement) -> Exception | None:
+    problem = future.exception()
+    return problem if problem is None or isinstance(problem, Exception) else KafkaUnavailable(repr(problem))
