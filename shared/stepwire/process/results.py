@@ -40,15 +40,14 @@ def result_arrived(process: Process, event: Result, draft: Draft) -> Decision:
 
 def judge(process: Process, event: Result) -> str:
     """Say `apply`, or why not: `passed`, `late` (a revoked epoch), `ahead` of the position."""
-    position = order_of(process.node, process.attempt)
-    reported = order_of(event.node, event.attempt)
-    if reported < position:
+    here = _meets(process, event)
+    if not here and order_of(event.node, event.attempt) < order_of(process.node, process.attempt):
         return "passed"
     if event.epoch != process.epoch:
         return "late"
     if not process.runnable:
         return "passed"
-    return "apply" if _meets(process, event) else "ahead"
+    return "apply" if here else "ahead"
 
 
 def _meets(process: Process, event: Result) -> bool:
