@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import hypothesis
 import pytest
 
 from stepwire.chassis.kafka import create_topics
@@ -17,6 +19,12 @@ from stepwire_cli.stack import Stack
 from tests.support import backends, databases
 
 TEST_PARTITIONS = 4
+
+# `make properties` asks for more; a deadline per example would fail on a busy machine.
+hypothesis.settings.register_profile(
+    "stepwire", max_examples=int(os.environ.get("STEPWIRE_TEST_EXAMPLES", "100")), deadline=None
+)
+hypothesis.settings.load_profile("stepwire")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -17,7 +17,7 @@ from stepwire.chassis.settings import Settings
 from stepwire_cli.stack import KAFKA_PORT, POSTGRES_PORT, Size, Stack
 
 COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "red")
-EXIT_SECOND_SIGNAL = 130
+EXIT_INTERRUPTED = 130
 
 
 class Printer:
@@ -40,7 +40,7 @@ def run_dev(folder: Path, settings: Settings, size: Size) -> int:
     if size.executors and not settings.workflows:
         raise SettingsError("STEPWIRE_WORKFLOWS is not set; name the packages that hold your workflows.")
     console = Console(highlight=False)
-    stop = threading.Event()
+    stop, started = threading.Event(), threading.Event()
     log_format = os.environ.get("STEPWIRE_LOG_FORMAT", "console")
     stack = Stack(
         folder,
@@ -49,25 +49,26 @@ def run_dev(folder: Path, settings: Settings, size: Size) -> int:
         default_ports=True,
         output=Printer(console),
     )
-    _handle_signals(stack, stop)
+    _handle_signals(stack, stop, started)
     console.print(f"Starting PostgreSQL, Kafka and the services; data are kept in {folder}.")
     with stack:
+        started.set()
         _tell(console, stack, settings)
         stop.wait()
         console.print("Stopping; what is under way is finished first. Ctrl-C again stops at once.")
     return 0
 
 
-def _handle_signals(stack: Stack, stop: threading.Event) -> None:
+def _handle_signals(stack: Stack, stop: threading.Event, started: threading.Event) -> None:
     def handle(number: int, frame: FrameType | None) -> None:
         del number, frame
         if stop.is_set():
             stack.kill_all()
-            os._exit(EXIT_SECOND_SIGNAL)
+            os._exit(EXIT_INTERRUPTED)
         stop.set()
-        if not stack.services:
-            # Still starting the servers: there is nothing to drain.
-            sys.exit(EXIT_SECOND_SIGNAL)
+        if not started.is_set():
+            # Leaves the start where it is; what runs by now is stopped on the way out.
+            sys.exit(EXIT_INTERRUPTED)
 
     signal.signal(signal.SIGINT, handle)
     signal.signal(signal.SIGTERM, handle)

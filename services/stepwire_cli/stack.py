@@ -18,8 +18,10 @@ from typing import IO, Self
 
 from stepwire.chassis.kafka import create_topics
 from stepwire.chassis.settings import Settings, load_settings
+from stepwire_cli.backends.jars import known_jars
 from stepwire_cli.backends.kafka import Kafka
 from stepwire_cli.backends.postgres import Postgres
+from stepwire_cli.backends.programs import BackendError
 from stepwire_cli.migrate import upgrade
 from stepwire_cli.services import COMMAND, Output, Service, StackError, write_atomically
 
@@ -211,6 +213,8 @@ class Stack:
         database_url, kafka_bootstrap = self._given
         if kafka_bootstrap is None:
             self.kafka = Kafka(self.folder / "kafka", port=KAFKA_PORT if self._default_ports else 0)
+            if not known_jars():
+                self._output("kafka", "downloading Apache Kafka, about 60 MB, this once")
             self.kafka.launch()
         if database_url is None:
             self.postgres = Postgres(self.folder / "postgres", port=POSTGRES_PORT if self._default_ports else 0)
@@ -265,39 +269,56 @@ class Stack:
 
     def _watch(self) -> None:
         while not self._stopping.wait(WATCH_SECONDS):
+            if self._restart:
+                self._look_after_servers()
             for service in list(self.services.values()):
                 self._look_after(service)
 
+    def _look_after_servers(self) -> None:
+        """PostgreSQL and Kafka come back on the ports they had; the services find them there by themselves."""
+        for name, server in (("postgres", self.postgres), ("kafka", self.kafka)):
+            if server is not None and server.failed and self._restarts.due(name):
+                self._revive(name, server)
+
+    def _revive(self, name: str, server: Postgres | Kafka) -> None:
+        self._output(name, "ended, is started again")
+        try:
+            server.start()
+        except BackendError as error:
+            self._output(name, str(error))
+        else:
+            self.write_state()
+
     def _look_after(self, service: Service) -> None:
         if service.running or not service.wanted or not self._restart:
-            self._restarts.steady(service)
+            if service.running and time.monotonic() - service.started_at > STEADY_SECONDS:
+                self._restarts.forget(service.name)
             return
-        if self._restarts.due(service):
+        if self._restarts.due(service.name):
             self._output(service.name, f"ended with exit code {service.exit_code}, is started again")
             service.start()
             self.write_state()
 
 
 class _Restarts:
-    """When a service that died is to be started again: at once, then with growing delays."""
+    """When something that died is to be started again: soon, then with growing delays."""
 
     def __init__(self) -> None:
         self._failures: dict[str, int] = {}
         self._next: dict[str, float] = {}
 
-    def steady(self, service: Service) -> None:
-        """Forget old failures of a service that has run for a while."""
-        if service.running and time.monotonic() - service.started_at > STEADY_SECONDS:
-            self._failures.pop(service.name, None)
+    def forget(self, name: str) -> None:
+        """Forget old failures of what has run for a while."""
+        self._failures.pop(name, None)
 
-    def due(self, service: Service) -> bool:
+    def due(self, name: str) -> bool:
         """Whether the moment has come; counts a failure when it is asked for the first time after it."""
         now = time.monotonic()
-        if service.name not in self._next:
-            failures = self._failures.get(service.name, 0)
-            self._failures[service.name] = failures + 1
-            self._next[service.name] = now + min(MAX_RESTART_SECONDS, FIRST_RESTART_SECONDS * 2.0**failures)
-        if now < self._next[service.name]:
+        if name not in self._next:
+            failures = self._failures.get(name, 0)
+            self._failures[name] = failures + 1
+            self._next[name] = now + min(MAX_RESTART_SECONDS, FIRST_RESTART_SECONDS * 2.0**failures)
+        if now < self._next[name]:
             return False
-        del self._next[service.name]
+        del self._next[name]
         return True

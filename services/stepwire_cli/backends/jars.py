@@ -24,16 +24,26 @@ def kafka_jars() -> list[Path]:
     Raises:
         BackendError: they are not here and cannot be downloaded.
     """
-    listing = cache_folder() / f"kafka-{_key(COORDINATES)}.classpath"
-    if listing.exists():
-        jars = [Path(line) for line in listing.read_text().splitlines()]
-        if all(jar.exists() for jar in jars):
-            return jars
+    jars = known_jars()
+    if jars:
+        return jars
     jars = _resolve()
+    listing = _listing()
     unfinished = listing.with_suffix(f".{_key(map(str, jars))}.new")
     unfinished.write_text("\n".join(str(jar) for jar in jars))
     unfinished.replace(listing)
     return jars
+
+
+def known_jars() -> list[Path]:
+    """The jars as they were downloaded before; none if one is missing."""
+    listing = _listing()
+    jars = [Path(line) for line in listing.read_text().splitlines()] if listing.exists() else []
+    return jars if all(jar.exists() for jar in jars) else []
+
+
+def _listing() -> Path:
+    return cache_folder() / f"kafka-{_key(COORDINATES)}.classpath"
 
 
 def _resolve() -> list[Path]:

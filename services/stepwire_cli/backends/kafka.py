@@ -47,12 +47,18 @@ class Kafka:
         self._wanted_port = port
         self._program = Program("Apache Kafka", self._folder / "kafka.log")
         self._java: Java | None = None
+        self._wanted = False
         self.port = 0
 
     @property
     def pid(self) -> int:
         """Process id of the broker."""
         return self._program.pid
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended without having been told to."""
+        return self._wanted and not self._program.running
 
     @property
     def running(self) -> bool:
@@ -87,16 +93,19 @@ class Kafka:
     def wait(self) -> str:
         """The second half of `start`: return the address when the broker accepts connections there."""
         self._program.wait_until(lambda: listens(self.port), seconds=START_SECONDS)
+        self._wanted = True
         return self.bootstrap
 
     def stop(self) -> None:
         """Stop in an orderly way; the first stop on a machine also writes the archive that makes later starts quick."""
+        self._wanted = False
         self._program.stop(signal.SIGTERM, seconds=STOP_SECONDS)
         if self._java is not None:
             self._java.keep(self._classes)
 
     def kill(self) -> None:
         """End it with SIGKILL; `start` recovers."""
+        self._wanted = False
         self._program.stop(signal.SIGKILL, seconds=STOP_SECONDS)
 
     @property

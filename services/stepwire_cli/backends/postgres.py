@@ -38,12 +38,18 @@ class Postgres:
         self._wanted_port = port
         self._user = _other_user() if os.geteuid() == 0 else None
         self._program = Program("PostgreSQL", self._folder / "postgres.log")
+        self._wanted = False
         self.port = 0
 
     @property
     def pid(self) -> int:
         """Process id of the server."""
         return self._program.pid
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended without having been told to."""
+        return self._wanted and not self._program.running
 
     @property
     def running(self) -> bool:
@@ -74,16 +80,18 @@ class Postgres:
         self.port = free_port(self.port or self._wanted_port)
         self._program.start(self._command(binaries, data), user=self._user, death_signal=signal.SIGINT)
         self._program.wait_until(self._answers, seconds=START_SECONDS)
+        self._wanted = True
         self._create_database()
         return self.database_url
 
     def stop(self) -> None:
         """Stop: running transactions are rolled back."""
+        self._wanted = False
         self._program.stop(signal.SIGINT, seconds=STOP_SECONDS)
 
     def kill(self) -> None:
         """Crash it, as a power failure would; `start` recovers."""
-        self._program.kill(signal.SIGQUIT)
+        self._wanted = False
         self._program.stop(signal.SIGQUIT, seconds=STOP_SECONDS)
 
     def _command(self, binaries: Path, data: Path) -> list[str]:

@@ -103,11 +103,6 @@ class Program:
             self._process.kill()
             self._process.wait()
 
-    def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
-        """Send a signal at once and wait for nothing."""
-        if self.running and self._process is not None:
-            self._process.send_signal(how)
-
     def tail(self) -> str:
         """The last lines of the log."""
         if not self.log.exists():
