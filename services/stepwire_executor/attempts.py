@@ -1,0 +1,163 @@
+"""Executions on their threads: time limits, giving up, and finding out what became of a commit."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import orjson
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from structlog.typing import FilteringBoundLogger
+
+from stepwire.data import claims, outcomes
+from stepwire.flow.errors import StepwireError
+from stepwire_executor.steps import Done, Execution, Verdict, Workshop
+from stepwire_executor.threads import AsyncThread, Job, Threads
+
+RETRY_SECONDS = 0.5
+_TERMINATE = text("SELECT pg_terminate_backend(:pid)")
+
+
+class StepTimeout(StepwireError):  # noqa: N818 - named by what it is, as all errors here
+    """A step ran longer than it may."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        super().__init__(
+            f"step {name!r} did not end within {seconds:g} s: give it more time by timeout=, "
+            "or let it wait for less at once",
+        )
+
+
+@dataclass(slots=True)
+class _Underway:
+    execution: Execution
+    job: Job
+
+
+class Attempts:
+    """Executes on threads or on the loop for steps, and answers in every case."""
+
+    def __init__(
+        self, shop: Workshop, threads: Threads, loop_thread: AsyncThread, engine: AsyncEngine, log: FilteringBoundLogger
+    ) -> None:
+        self._shop = shop
+        self._threads = threads
+        self._loop_thread = loop_thread
+        self._engine = engine
+        self._log = log
+        self._underway: dict[int, _Underway] = {}
+
+    async def execute(self, execution: Execution) -> Done:
+        """Do it and return what came of it."""
+        job = self._submit(execution)
+        underway = self._underway[id(execution)] = _Underway(execution, job)
+        try:
+            done = await self._ended(underway)
+        finally:
+            del self._underway[id(execution)]
+        if done.verdict is Verdict.UNDECIDED:
+            return await self._decide(execution)
+        if done.connection_lost:
+            return await self._blame(execution, done)
+        return done
+
+    async def give_up(self) -> int:
+        """Give up whatever is still under way: its sessions are ended on the server, nothing of it is reported."""
+        underway = list(self._underway.values())
+        for one in underway:
+            await self._abandon(one)
+            if not one.job.future.done():
+                one.job.future.set_result(Done(Verdict.ABANDONED))
+        return len(underway)
+
+    def _submit(self, execution: Execution) -> Job:
+        if execution.is_async:
+            return self._loop_thread.submit(execution.perform_async)
+        return self._threads.submit(execution.perform)
+
+    async def _ended(self, underway: _Underway) -> Done:
+        limit = underway.execution.node.timeout_seconds or self._shop.settings.step_timeout_seconds
+        if limit is None:
+            done: Done = await underway.job.future
+            return done
+        return await self._within(underway, limit)
+
+    async def _within(self, underway: _Underway, limit: float) -> Done:
+        job, left = underway.job, limit
+        while left > 0:
+            await asyncio.wait({job.future}, timeout=left)
+            if job.future.done():
+                done: Done = job.future.result()
+                return done
+            # The time in the queue is not the step's.
+            left = limit if job.started_at is None else job.started_at + limit - time.monotonic()
+        return await self._timed_out(underway, limit)
+
+    async def _timed_out(self, underway: _Underway, limit: float) -> Done:
+        """Report a timeout, unless the step has committed after all: the database says which was first."""
+        execution = underway.execution
+        name = execution.node.step.name
+        done = execution.failed(StepTimeout(name, limit))
+        known = await self._record_failed(execution, done.record)
+        self._log.warning(
+            "A step ran into its time limit.", action="timeout", step=name, seconds=limit, committed=known is not None
+        )
+        await self._abandon(underway)
+        return done if known is None else Done(Verdict.RECORDED, report=orjson.loads(known))
+
+    async def _record_failed(self, execution: Execution, record: bytes) -> bytes | None:
+        if self._shop.failpoints.enabled("unsafe.no_outcomes"):
+            return None
+        while True:
+            try:
+                async with self._connection() as connection:
+                    return await outcomes.record_failed(connection, execution.place, record)
+            except (DBAPIError, OSError) as error:
+                self._log.warning("An outcome could not be recorded yet.", action="timeout", reason=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _abandon(self, underway: _Underway) -> None:
+        execution, job = underway.execution, underway.job
+        execution.abandoned = True
+        if execution.is_async:
+            self._loop_thread.cancel(job)
+        else:
+            self._threads.abandon(job)
+        pid = execution.transaction.abandon()
+        if pid is not None:
+            await self._terminate(pid)
+
+    async def _terminate(self, pid: int) -> None:
+        """End a session on the server: what it has locked would block the next attempt."""
+        try:
+            async with self._connection() as connection:
+                await connection.execute(_TERMINATE, {"pid": pid})
+        except (DBAPIError, OSError) as error:
+            self._log.warning("A session could not be ended.", action="terminate", pid=pid, reason=str(error))
+
+    async def _decide(self, execution: Execution) -> Done:
+        """The fence, or an outcome that was there before, refused the commit: ask which of them it was."""
+        place = execution.place
+        try:
+            async with self._connection() as connection:
+                ours = await claims.is_ours(connection, place.executor, place.process_id, place.epoch)
+                known = await outcomes.read(connection, place)
+        except (DBAPIError, OSError):
+            return Done(Verdict.LOST)
+        if ours and known is not None:
+            return Done(Verdict.RECORDED, report=orjson.loads(known.result))
+        return Done(Verdict.LOST)
+
+    async def _blame(self, execution: Execution, done: Done) -> Done:
+        """A lost connection is the step's failure, unless it was ended because the lease had run out."""
+        leases = self._shop.leases
+        await leases.next_beat()
+        if leases.lapsed_since(execution.booted_at) or execution.run.revoked:
+            return Done(Verdict.LOST)
+        return done
+
+    def _connection(self) -> AsyncConnection:
+        return self._engine.execution_options(isolation_level="AUTOCOMMIT").connect()

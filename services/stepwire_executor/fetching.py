@@ -1,0 +1,147 @@
+"""Where runs come from: step.commands, and PostgreSQL for what nobody took."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from sqlalchemy.exc import DBAPIError
+from structlog.typing import FilteringBoundLogger
+
+from stepwire.contracts.steps import RunSteps
+from stepwire.data.claims import Waiting, Wanted
+from stepwire_executor.claiming import Claimer
+from stepwire_executor.polling import Poller
+from stepwire_executor.runs import Run
+from stepwire_executor.tasks import RunTasks
+
+POLL_SECONDS = 0.25
+FALLBACK_SECONDS = 1.0
+BUSY_FALLBACK_SECONDS = 5.0
+"""So rarely an executor that always finds records looks for runs nobody took."""
+FEW_RUNS = 16
+GATHER_SECONDS = 0.005
+"""With many runs under way records are gathered for a moment: claims of single runs cost more than their steps."""
+REFILL_PART = 8
+REFILL_SECONDS = 0.02
+"""A full executor waits a moment until this part of its slots is free, for the same reason."""
+RETRY_SECONDS = 0.5
+
+
+class Fetcher:
+    """Polls, claims and hands runs over, until the executor drains."""
+
+    def __init__(
+        self,
+        poller: Poller | None,
+        claimer: Claimer,
+        waiting: Waiting,
+        runs: RunTasks,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._signals = runs.signals
+        self._poller = poller
+        self._claimer = claimer
+        self._slots = runs.slots
+        self._waiting = waiting
+        self._begin = runs.begin
+        self._log = log
+        self._fallback_at = time.monotonic()
+        self._alone: deque[Wanted] = deque()
+
+    async def run(self) -> None:
+        """Fetch until the executor drains."""
+        while not self._signals.draining:
+            await self._one_round()
+
+    async def _one_round(self) -> None:
+        if self._alone:
+            await self._run_alone(self._alone.popleft())
+            return
+        room = await self._room()
+        if room and not self._signals.draining:
+            fetched = await self._fetch(room)
+            await self._look_for_waiting(room, fetched=fetched)
+
+    async def _room(self) -> int:
+        """Free slots, after waiting for some; no more records are polled than there is room for."""
+        slots = self._slots
+        if slots.busy > FEW_RUNS:
+            await asyncio.sleep(GATHER_SECONDS)
+        part = max(1, slots.size // REFILL_PART)
+        if slots.free < part:
+            await slots.wait_free(part, REFILL_SECONDS)
+        while not self._signals.draining and not await slots.wait_free(1, FALLBACK_SECONDS):
+            await self._keep_alive()
+        return slots.free
+
+    async def _keep_alive(self) -> None:
+        if self._poller is not None:
+            await self._poller.keep_alive()
+
+    async def _fetch(self, room: int) -> bool:
+        """Poll and claim; says whether anything was read."""
+        if self._poller is None:
+            await asyncio.sleep(POLL_SECONDS)
+            return False
+        records = await self._poller.poll(min(room, self._slots.size), POLL_SECONDS)
+        if records and not await self._claim(records):
+            return True
+        self._poller.taken()
+        return bool(records)
+
+    async def _claim(self, records: list[RunSteps]) -> bool:
+        """Claim what we can serve; False: we are to stop before the database answered, so nothing is taken."""
+        servable = [record for record in records if self._claimer.serves(record)]
+        self._alone.extend(Wanted(r.process_id, r.epoch, stateless=True) for r in servable if r.alone)
+        shared = [record for record in servable if not record.alone]
+        return await self._patiently(lambda: self._claimer.claim(shared))
+
+    async def _patiently(self, claim: Callable[[], Awaitable[list[Run]]]) -> bool:
+        while not self._signals.draining:
+            try:
+                for run in await claim():
+                    self._begin(run)
+            except (DBAPIError, OSError) as error:
+                self._log.warning("Nothing can be claimed now.", action="claim", reason=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return True
+        return False
+
+    async def _look_for_waiting(self, room: int, *, fetched: bool) -> None:
+        """Take runs from PostgreSQL that were dispatched a while ago and claimed by nobody."""
+        pause = BUSY_FALLBACK_SECONDS if fetched else FALLBACK_SECONDS
+        room = min(room, self._slots.free)
+        if room < 1 or time.monotonic() - self._fallback_at < pause:
+            return
+        self._fallback_at = time.monotonic()
+        waiting = self._waiting._replace(most=room)
+        try:
+            for run in await self._claimer.claim_waiting(waiting):
+                self._begin(run)
+            alone = await self._claimer.peek_alone(waiting)
+        except (DBAPIError, OSError) as error:
+            self._log.warning("PostgreSQL was not asked for runs.", action="fallback", reason=str(error))
+            return
+        if alone is not None:
+            self._alone.append(alone)
+
+    async def _run_alone(self, wanted: Wanted) -> None:
+        """Run one that was lost twice, with nothing beside it that might be blamed for the next loss.
+
+        It is claimed only when everything else has ended: lost before that, it would be counted for nothing.
+        """
+        self._signals.making_room = True
+        try:
+            if await self._wait_empty() and await self._patiently(lambda: self._claimer.claim_alone(wanted)):
+                await self._wait_empty()
+        finally:
+            self._signals.making_room = False
+
+    async def _wait_empty(self) -> bool:
+        while not self._signals.draining and not await self._slots.wait_free(self._slots.size, FALLBACK_SECONDS):
+            await self._keep_alive()
+        return not self._signals.draining

@@ -1,0 +1,121 @@
+"""The life of an executor: offer, beat, fetch, drain."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from stepwire.chassis.service import EXIT_DONE, EXIT_FAILED, Chassis
+from stepwire.chassis.settings import Settings
+from stepwire.contracts import topics
+from stepwire_executor.attempts import Attempts
+from stepwire_executor.fetching import Fetcher
+from stepwire_executor.leases import Leases
+from stepwire_executor.offering import offer
+from stepwire_executor.plans import Plans
+from stepwire_executor.polling import Poller
+from stepwire_executor.slots import Slots
+from stepwire_executor.tasks import RunTasks
+from stepwire_executor.threads import AsyncThread, Mailbox, Threads
+from stepwire_executor.transactions import Sessions
+
+DRAIN_SECONDS = 20.0
+LAST_WORDS_SECONDS = 5.0
+"""After giving up what did not end: time for the records that say so."""
+LOOK_SECONDS = 1.0
+
+
+@dataclass
+class Rooms:
+    """Where steps run."""
+
+    mailbox: Mailbox
+    threads: Threads
+    loop_thread: AsyncThread
+    sessions: Sessions
+
+    async def close(self) -> None:
+        """Let go of everything that does not hang; what does ends with the process."""
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                await self.loop_thread.call(self.sessions.close_async)
+        except TimeoutError:
+            pass
+        self.mailbox.closed = True
+        self.loop_thread.stop()
+        self.threads.stop()
+        if not self.threads.stuck:
+            self.sessions.close()
+
+
+@dataclass
+class Executor:
+    """Everything one executor is made of."""
+
+    chassis: Chassis
+    plans: Plans
+    rooms: Rooms
+    leases: Leases
+    runs: RunTasks
+    attempts: Attempts
+    fetcher: Fetcher
+    poller: Poller | None
+
+    async def live(self) -> int:
+        """Serve until `stopping` is set, then drain; returns the exit code."""
+        await offer(self.chassis.engine, self.plans, self.chassis.log)
+        self.leases.start()
+        await self.leases.next_beat()
+        if self.poller is not None:
+            await self.poller.start(run_topics(self.chassis.settings))
+        fetching = asyncio.create_task(self.fetcher.run(), name="fetch")
+        code = await self._until_told(fetching)
+        await self._drain(fetching)
+        return code
+
+    async def _until_told(self, fetching: asyncio.Task[None]) -> int:
+        """Wait for the order to stop, or for a reason to."""
+        stopping = asyncio.create_task(self.chassis.stopping.wait())
+        while not stopping.done() and not fetching.done():
+            await asyncio.wait({stopping, fetching}, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if self._exhausted():
+                return EXIT_FAILED
+        stopping.cancel()
+        return EXIT_FAILED if fetching.done() else EXIT_DONE
+
+    def _exhausted(self) -> bool:
+        threads = self.rooms.threads
+        self.chassis.metrics.executor_threads_stuck.set(threads.stuck)
+        if threads.stuck * 2 < threads.size:
+            return False
+        self.chassis.log.error(
+            "Half the threads are stuck in steps that outlived their time limit; the executor ends to be restarted.",
+            action="stuck",
+            threads=threads.stuck,
+        )
+        return True
+
+    async def _drain(self, fetching: asyncio.Task[None]) -> None:
+        """Take nothing more, let running steps end, and say where the rest stands."""
+        self.runs.signals.draining = True
+        self.leases.draining = True
+        await asyncio.wait({fetching})
+        if not await self._empty(DRAIN_SECONDS):
+            given_up = await self.attempts.give_up()
+            self.chassis.log.warning("Steps did not end in time and are given up.", action="drain", steps=given_up)
+            await self._empty(LAST_WORDS_SECONDS)
+        if self.poller is not None:
+            await self.poller.stop()
+        await asyncio.to_thread(self.leases.stop)
+        await self.rooms.close()
+        if not fetching.cancelled() and (error := fetching.exception()) is not None:
+            raise error
+
+    async def _empty(self, seconds: float) -> bool:
+        slots: Slots = self.runs.slots
+        return await slots.wait_free(slots.size, seconds)
+
+
+def run_topics(settings: Settings) -> list[str]:
+    """The topics that carry the runs of our queues."""
+    return [settings.topic(topics.step_commands(queue)) for queue in settings.queues]

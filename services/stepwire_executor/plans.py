@@ -1,0 +1,106 @@
+"""Workflows prepared for execution: what a node needs is looked up once, not at every step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from prometheus_client import Histogram
+
+from stepwire.flow.lists import Step
+from stepwire.flow.manifest import Manifest, ManifestNode
+from stepwire.flow.registry import Registry
+from stepwire.flow.types import NodeKind
+from stepwire.flow.workflows import Workflow
+
+
+@dataclass(slots=True)
+class NodePlan:
+    """One position of a workflow.
+
+    `gate` is the callback step whose condition is asked before its action. `after` is the top-level node that
+    follows; None at the end.
+    """
+
+    path: str
+    step: Step
+    kind: NodeKind
+    queue: str
+    gate: Step | None
+    callback: ManifestNode | None
+    after: ManifestNode | None
+    timeout_seconds: float | None
+    durations: dict[str, Histogram] = field(default_factory=dict)
+
+    @property
+    def is_engine(self) -> bool:
+        """Whether the coordinator performs this node."""
+        return self.kind.is_engine
+
+
+class WorkflowPlan:
+    """One workflow, with its positions worked out as they are reached."""
+
+    def __init__(self, workflow: Workflow, durations: Histogram) -> None:
+        self.workflow = workflow
+        self.manifest: Manifest = workflow.manifest
+        self.chain = frozenset(self.manifest.chain)
+        self.code_version = self.manifest.hash[:12]
+        self._durations = durations
+        self._nodes: dict[str, NodePlan] = {}
+
+    def at(self, path: str) -> NodePlan:
+        """The node at `path`.
+
+        Raises:
+            UnknownNode: there is none.
+        """
+        found = self._nodes.get(path)
+        if found is None:
+            found = self._nodes[path] = self._plan(path)
+        return found
+
+    def observe(self, node: NodePlan, status: str, seconds: float) -> None:
+        """Count one execution of `node`."""
+        child = node.durations.get(status)
+        if child is None:
+            child = node.durations[status] = self._durations.labels(self.manifest.workflow, node.step.name, status)
+        child.observe(seconds)
+
+    def _plan(self, path: str) -> NodePlan:
+        step, node = self.workflow.step_at(path), self.manifest.node(path)
+        parent = path.rpartition(".")[0]
+        outer = self.manifest.node(parent) if parent else None
+        callback = outer if outer is not None and outer.kind is NodeKind.CALLBACK else None
+        gate = self.workflow.step_at(parent) if callback is not None and path.endswith(".1") else None
+        return NodePlan(
+            path=path,
+            step=step,
+            kind=node.kind,
+            queue=node.queue,
+            gate=gate if gate is not None and gate.conditional else None,
+            callback=callback,
+            after=self.manifest.next(path),
+            timeout_seconds=node.timeout_seconds,
+        )
+
+
+class Plans:
+    """All workflows this executor serves."""
+
+    def __init__(self, registry: Registry, durations: Histogram) -> None:
+        self.registry = registry
+        self._plans = {name: WorkflowPlan(registry[name], durations) for name in registry}
+
+    @property
+    def manifests(self) -> list[Manifest]:
+        """Their manifests."""
+        return [plan.manifest for plan in self._plans.values()]
+
+    def get(self, workflow: str) -> WorkflowPlan | None:
+        """The workflow of that name, None if it is not served here."""
+        return self._plans.get(workflow)
+
+    def serves(self, workflow: str, prefix: str) -> bool:
+        """Whether our code of `workflow` begins with what a process has executed of it."""
+        plan = self._plans.get(workflow)
+        return plan is not None and prefix in plan.chain

@@ -1,0 +1,127 @@
+"""Records of `step.results` as bytes.
+
+Plain dicts on purpose: building and validating a model costs more than a trivial step; a test holds them to the
+models of the contract.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import orjson
+
+from stepwire.flow.outcomes import StepOutcome
+from stepwire_executor.runs import Run
+
+_OPTIONS = orjson.OPT_NON_STR_KEYS
+
+
+class Reports:
+    """Makes the records one executor sends."""
+
+    def __init__(self, executor: str) -> None:
+        self._executor = executor
+        self._source = f"stepwire/executor/{executor}"
+
+    def step(  # noqa: PLR0913 - the fields of one record
+        self,
+        run: Run,
+        node: str,
+        outcome: StepOutcome,
+        state_bytes: int,
+        started_at: datetime,
+        *,
+        error: dict[str, Any] | None = None,
+        timeout_seconds: float | None = None,
+        created_by: str | None = None,
+    ) -> dict[str, Any]:
+        """The result of `node`."""
+        now = datetime.now(UTC)
+        report = {
+            **self._head("StepReported", run, now),
+            "node": node,
+            "attempt": run.attempt,
+            "manifest": run.plan.manifest.hash,
+            "status": outcome.status,
+            "started_at": started_at,
+            "completed_at": now,
+            "executor": self._executor,
+            "code_version": run.plan.code_version,
+            "state_bytes": state_bytes,
+        }
+        if not outcome.delta.empty:
+            report["delta"] = {"set": outcome.delta.set, "removed": outcome.delta.removed}
+        if created_by is not None:
+            report["created_by"] = created_by
+        if outcome.status not in _PLAIN:
+            _add_details(report, outcome, error, timeout_seconds)
+        return report
+
+    def repeat(self, run: Run, report: dict[str, Any]) -> dict[str, Any]:
+        """A result that was recorded in an earlier epoch, for this one."""
+        return {**report, **self._head("StepReported", run, datetime.now(UTC))}
+
+    def engine_node(
+        self, run: Run, node: str, *, condition: bool, arguments: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """The run has come to a node of the engine."""
+        return {
+            **self._head("EngineNodeReached", run, datetime.now(UTC)),
+            "node": node,
+            "attempt": run.attempt,
+            "manifest": run.plan.manifest.hash,
+            "condition": condition,
+            "arguments": arguments or {},
+        }
+
+    def ended(self, run: Run, reason: str, detail: str | None = None) -> dict[str, Any]:
+        """The run stops before its next node."""
+        return {
+            **self._head("RunEnded", run, datetime.now(UTC)),
+            "node": run.node,
+            "attempt": run.attempt,
+            "reason": reason,
+            "detail": detail,
+        }
+
+    def progress(self, run: Run, node: str, attempt: int, shown: Any) -> dict[str, Any]:
+        """News of a step under way."""
+        return {
+            **self._head("StepProgressed", run, datetime.now(UTC)),
+            "node": node,
+            "attempt": attempt,
+            "progress": shown,
+        }
+
+    def _head(self, kind: str, run: Run, now: datetime) -> dict[str, Any]:
+        return {
+            "type": kind,
+            "id": uuid4(),
+            "time": now,
+            "source": self._source,
+            "process_id": run.claim.process_id,
+            "epoch": run.claim.epoch,
+        }
+
+
+_PLAIN = frozenset({"success", "skipped"})
+
+
+def encode(report: dict[str, Any]) -> bytes:
+    """The record as it is sent."""
+    return orjson.dumps(report, option=_OPTIONS)
+
+
+def _add_details(
+    report: dict[str, Any], outcome: StepOutcome, error: dict[str, Any] | None, timeout_seconds: float | None
+) -> None:
+    report.update(
+        error=error if error is not None or outcome.error is None else outcome.error.to_json(),
+        process_status=outcome.process_status,
+        retry_after_seconds=outcome.retry_after_seconds,
+        timeout_seconds=timeout_seconds,
+        form=outcome.form,
+        assignee=outcome.assignee,
+    )

@@ -1,0 +1,107 @@
+"""A run as a value: one process in one epoch, from a position until it must stop."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from stepwire.contracts.steps import RunSteps
+from stepwire.data.claims import Claimed
+from stepwire.flow.serialization import Delta, fold
+from stepwire.flow.types import State
+from stepwire_executor.plans import WorkflowPlan
+
+START_CHECK = "0"
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """What is known of a run while it lasts; `node` and `attempt` are what comes next."""
+
+    claim: Claimed
+    plan: WorkflowPlan
+    state: State
+    state_bytes: int
+    pages: list[dict[str, Any]] | None
+    user: str | None
+    node: str
+    attempt: int
+    outcomes: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+    begun_at: float = field(default_factory=time.monotonic)
+    steps_done: int = 0
+    revoked: bool = False
+    lost: bool = False
+
+    @property
+    def process_id(self) -> UUID:
+        """The process."""
+        return self.claim.process_id
+
+    @property
+    def epoch(self) -> int:
+        """The epoch this run has claimed."""
+        return self.claim.epoch
+
+    @property
+    def key(self) -> bytes:
+        """Kafka key of its results."""
+        return str(self.claim.process_id).encode()
+
+    @property
+    def reporter(self) -> str:
+        """Who started the process."""
+        return self.claim.reporter or "unknown"
+
+    def apply(self, delta: Delta, state_bytes: int) -> None:
+        """Take over what a step has changed."""
+        if not delta.empty:
+            self.state = fold(self.state, delta)
+        self.state_bytes = state_bytes
+
+    def go_to(self, node: str) -> None:
+        """Take `node` as the next position; every node begins with its first attempt."""
+        self.node, self.attempt = node, 1
+        self.pages = None
+        self.steps_done += 1
+
+
+def make_run(claim: Claimed, plan: WorkflowPlan, record: RunSteps | None) -> Run:
+    """Build the run of `claim`; what its record did not carry was read with the claim."""
+    asked = _asked(claim, record)
+    state = record.state if record is not None and record.state is not None else _snapshot(claim)
+    return Run(
+        claim=claim,
+        plan=plan,
+        state=state,
+        state_bytes=len(orjson.dumps(state)),
+        pages=asked[0],
+        user=asked[1],
+        node=claim.node,
+        attempt=claim.attempt,
+        outcomes=_outcomes(claim),
+    )
+
+
+def _snapshot(claim: Claimed) -> State:
+    state: State = orjson.loads(claim.snapshot) if claim.snapshot else {}
+    return state
+
+
+def _asked(claim: Claimed, record: RunSteps | None) -> tuple[list[dict[str, Any]] | None, str | None]:
+    """The pages that begin the run, and who gave them."""
+    if record is not None:
+        return record.user_inputs, record.user
+    if claim.body is None:
+        return None, None
+    command = orjson.loads(claim.body)
+    user = command.get("user") or command.get("reporter") or command.get("source")
+    return command.get("user_inputs", []), user
+
+
+def _outcomes(claim: Claimed) -> dict[tuple[str, int], dict[str, Any]]:
+    found = [orjson.loads(result) for result in claim.outcomes if result]
+    return {(report["node"], report["attempt"]): report for report in found}

@@ -1,0 +1,147 @@
+"""Sessions of steps, and how their transactions end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session
+
+from stepwire.chassis.database import make_engine, make_sync_engine
+from stepwire.chassis.failpoints import Failpoints
+from stepwire.chassis.settings import Settings
+from stepwire.data import outcomes
+from stepwire.data.session import StepSession, StepTransaction, commit, guard
+from stepwire.flow.errors import CommitRefused
+
+IDLE_SECONDS = 1.0
+ASYNC_CONNECTIONS = 16
+
+
+class Ending(Enum):
+    """How the transaction of a step that succeeded has ended."""
+
+    COMMITTED = auto()
+    NOTHING_WRITTEN = auto()
+    LOST = auto()
+    """The claim is not ours any more, or nobody knows: nothing may be reported."""
+    UNDECIDED = auto()
+    """Refused by the fence, or by an outcome that was there before: the database has to be asked which."""
+
+
+class Sessions:
+    """Makes the sessions steps get; their connections carry the executor's name, so that a coordinator can end them."""
+
+    def __init__(self, settings: Settings, executor: str, will_wait: Callable[[], None]) -> None:
+        name = f"stepwire-step:{executor}"
+        self._will_wait = will_wait
+        self._sync: Engine = make_sync_engine(settings, application_name=name, pool_size=settings.executor_threads)
+        self._async: AsyncEngine = make_engine(
+            settings, service="executor", application_name=name, pool_size=ASYNC_CONNECTIONS
+        )
+        for engine in (self._sync, self._async.sync_engine):
+            guard(engine)
+            _check_idle_connections(engine)
+
+    def transaction(self, process_id: UUID, step_name: str, *, is_async: bool) -> StepTransaction:
+        """The transaction of one step; it connects when the step asks for its session."""
+        return StepTransaction(process_id, step_name, self._async_session if is_async else self._session)
+
+    async def close_async(self) -> None:
+        """Close the async connections; on the loop they belong to."""
+        await self._async.dispose()
+
+    def close(self) -> None:
+        """Close the sync connections."""
+        self._sync.dispose()
+
+    def _session(self) -> StepSession:
+        self._will_wait()
+        return StepSession(self._sync)
+
+    def _async_session(self) -> AsyncSession:
+        return AsyncSession(self._async, sync_session_class=StepSession)
+
+
+@dataclass(frozen=True)
+class Finisher:
+    """Ends the transactions of steps that succeeded: outcome, fence and commit are one block."""
+
+    failpoints: Failpoints
+
+    def finish(self, session: Session, transaction: StepTransaction, place: outcomes.Place, result: bytes) -> Ending:
+        """Commit what the step wrote together with its outcome.
+
+        Raises:
+            CommitRefused: the step tried to commit by itself.
+            Exception: what the author's own pending writes and deferred constraints raise.
+        """
+        if transaction.refused:
+            raise CommitRefused(transaction.step_name)
+        if not transaction.starts and not _touched(session):
+            return Ending.NOTHING_WRITTEN
+        session.flush()
+        outcomes.write_starts(session, transaction.starts)
+        sealed = outcomes.seal(session, place.process_id)
+        if not sealed.whole:
+            raise CommitRefused(transaction.step_name)
+        if not sealed.wrote:
+            return Ending.NOTHING_WRITTEN
+        return self._commit(session, place, result)
+
+    def _commit(self, session: Session, place: outcomes.Place, result: bytes) -> Ending:
+        try:
+            kept = outcomes.record(
+                session,
+                place,
+                result,
+                fence=not self.failpoints.enabled("unsafe.no_fence"),
+                outcome=not self.failpoints.enabled("unsafe.no_outcomes"),
+            )
+        except DBAPIError:
+            # A time limit, a deadlock or a lost connection here is no fault of the step: its attempt stays.
+            return Ending.LOST
+        if not kept:
+            return Ending.UNDECIDED
+        try:
+            commit(session)
+        except DBAPIError as error:
+            if connection_lost(error):
+                return Ending.LOST
+            raise
+        return Ending.COMMITTED
+
+
+def connection_lost(error: BaseException) -> bool:
+    """Whether the database, or somebody there, has ended the connection."""
+    return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+def _touched(session: Session) -> bool:
+    return session.in_transaction() or bool(session.new or session.dirty or session.deleted)
+
+
+def _check_idle_connections(engine: Engine) -> None:
+    """Ask a connection that has idled whether it lives: a step must not fail because the database was restarted."""
+
+    def checked_in(_connection: Any, record: Any) -> None:
+        record.info["idle_since"] = time.monotonic()
+
+    def checked_out(connection: Any, record: Any, _proxy: Any) -> None:
+        since = record.info.get("idle_since")
+        if since is None or time.monotonic() - since < IDLE_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise DisconnectionError from error
+
+    event.listen(engine, "checkin", checked_in)
+    event.listen(engine, "checkout", checked_out)

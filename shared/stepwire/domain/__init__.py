@@ -1,0 +1,1 @@
+"""What processes work on, and the steps every author needs for it."""
