@@ -111,11 +111,13 @@ async def _write_rest(tx: Transaction) -> None:
     ledger = tx.ledger
     if notes := journal.operator_notes(ledger.notes):
         await tx.connection.execute(text(journal.NOTE_COLUMN_PART), notes)
-    if ledger.fired:
+    # A timer that fired may have been set again in the same epoch: that one must stay.
+    renewed = {(process_id, timer.kind, epoch) for process_id, epoch, timer in ledger.timers}
+    if fired := [timer for timer in ledger.fired if timer not in renewed]:
         values = {
-            "processes": [row[0] for row in ledger.fired],
-            "kinds": [row[1] for row in ledger.fired],
-            "epochs": [row[2] for row in ledger.fired],
+            "processes": [row[0] for row in fired],
+            "kinds": [row[1] for row in fired],
+            "epochs": [row[2] for row in fired],
         }
         await tx.connection.execute(journal.TIMERS_FIRED, values)
     if ledger.revoked:

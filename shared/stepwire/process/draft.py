@@ -9,7 +9,7 @@ from typing import Any
 from stepwire.contracts.events import process_event
 from stepwire.contracts.reasons import Reason
 from stepwire.process.decision import Answer, Decision, Emission, LogEntry, Note, Timer
-from stepwire.process.model import START_CHECK, Process, Status
+from stepwire.process.model import START_CHECK, Process, Status, subscription_of
 
 
 class Draft:
@@ -31,10 +31,15 @@ class Draft:
         """Give the process new values."""
         self.decision.process = replace(self.decision.process, **changes)
 
+    def name_subscription(self, values: dict[str, Any]) -> None:
+        """Work on the subscription that `values` name, if they name one."""
+        self.change(subscription_id=subscription_of(values) or self.process.subscription_id)
+
     def log(self, entry: LogEntry) -> None:
         """Add a fact to the log and remember the step's name."""
         self.decision.entries.append(entry)
-        self.change(log_seq=self.process.log_seq + 1, last_step=entry.name)
+        # What is counted as a repeat is the last row, so any other row ends the row of repeats.
+        self.change(log_seq=self.process.log_seq + 1, last_step=entry.name, failure=None)
 
     def note(self, kind: str, body: dict[str, Any], by: str | None = None) -> None:
         """Keep a fact beside the log."""
@@ -59,13 +64,18 @@ class Draft:
             self.answer(self.process.pending_command, **details)
             self.change(pending_command=None)
 
+    def check_broke(self, message: str) -> None:
+        """The input under check could be neither taken nor refused: its sender is told why."""
+        self.settle_pending(reason=Reason.INVALID_INPUT, detail=f"the input could not be checked: {message}")
+
     def dispatch(self) -> None:
         """Send a run from the position, in a new epoch."""
         self.decision.dispatch = True
+        suspended = self.process.status is Status.SUSPENDED
         self.change(
             epoch=self.process.epoch + 1,
             runnable=True,
-            waiting_on=None,
+            waiting_on=self.process.waiting_on if suspended else None,
             queue=self._queue(),
         )
 

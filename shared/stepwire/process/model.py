@@ -86,6 +86,14 @@ def subscription_lock(subscription_id: UUID) -> str:
     return f"subscription:{subscription_id}"
 
 
+def subscription_of(values: dict[str, Any]) -> UUID | None:
+    """The subscription that State, a page or arguments name; None where it is no UUID."""
+    try:
+        return UUID(str(values.get("subscription_id")))
+    except ValueError:
+        return None
+
+
 def order_of(node: str, attempt: int) -> tuple[int, int, tuple[int, ...]]:
     """Sorts positions: a top-level node, its attempts, the sub-nodes within an attempt."""
     head, _, rest = node.partition(".")

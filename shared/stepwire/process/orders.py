@@ -66,11 +66,11 @@ def skip(process: Process, command: SkipStep, draft: Draft) -> Decision:
     )
     draft.note("step_skipped", {"node": node.path, "reason": command.reason}, user)
     draft.answer(command.command_id)
+    draft.name_subscription(command.state)
     draft.change(
         status=Status.RUNNING,
         failed_reason=None,
         traceback=None,
-        failure=None,
         waiting_on=None,
     )
     draft.emit("resumed")
@@ -91,9 +91,7 @@ def _check_input(draft: Draft, command: ResumeProcess) -> Decision:
     pages = command.user_inputs
     user = command.user or command.source
     draft.decision.inputs.append(InputGiven(node, pages, user, command.command_id))
-    waiting = draft.process.waiting_on
     draft.dispatch()
-    draft.change(waiting_on=waiting)
     return draft.decision
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from typing import Any
-from uuid import UUID
 
 from stepwire.contracts.steps import (
     EngineNodeReached,
@@ -30,7 +29,8 @@ def result_arrived(process: Process, event: Result, draft: Draft) -> Decision:
     if verdict == "apply":
         return APPLY[type(event)](draft, event)
     if verdict == "late":
-        draft.note("late_result", _summary(event))
+        if not isinstance(event, StepProgressed):
+            draft.note("late_result", _summary(event))
         return draft.drop("late")
     if verdict == "ahead":
         draft.decision.set_aside = True
@@ -70,6 +70,7 @@ def apply_report(draft: Draft, event: StepReported) -> Decision:
 def went_well(draft: Draft, event: StepReported) -> Decision:
     """The node is done (or skipped): record it and go on."""
     _learn(draft, event)
+    draft.change(node=event.node)
     draft.log(_entry(draft, event, _name(draft, event), event.status))
     if draft.process.pending_command is not None:
         _input_taken(draft)
@@ -79,8 +80,16 @@ def went_well(draft: Draft, event: StepReported) -> Decision:
 def suspended(draft: Draft, event: StepReported) -> Decision:
     """An input step waits for its operator."""
     draft.log(_entry(draft, event, _name(draft, event), "suspend"))
+    draft.check_broke("the step asks for it anew")
     waiting = {"kind": "input", "detail": _name(draft, event), "who": event.assignee}
-    draft.stop(Status.SUSPENDED, form=event.form, assignee=event.assignee, waiting_on=waiting)
+    draft.stop(
+        Status.SUSPENDED,
+        form=event.form,
+        assignee=event.assignee,
+        failed_reason=None,
+        traceback=None,
+        waiting_on=waiting,
+    )
     draft.emit("suspended")
     return draft.decision
 
@@ -102,7 +111,7 @@ def failed(draft: Draft, event: StepReported) -> Decision:
     status = Status.FAILED
     if draft.process.is_task and event.process_status:
         status = Status(event.process_status)
-    draft.stop(status, waiting_on=None)
+    draft.stop(status, waiting_on=None, form=None, assignee=None)
     draft.emit("failed")
     return draft.decision
 
@@ -110,7 +119,7 @@ def failed(draft: Draft, event: StepReported) -> Decision:
 def waits(draft: Draft, event: StepReported) -> Decision:
     """The node failed and is retried by itself after a delay."""
     _record_failure(draft, event, "waiting")
-    draft.stop(Status.WAITING)
+    draft.stop(Status.WAITING, form=None, assignee=None)
     due_at = draft.timer("retry", event.retry_after_seconds or 0.0)
     detail = f"attempt {draft.process.attempt + 1} of {_name(draft, event)}"
     draft.change(waiting_on={"kind": "retry", "detail": detail, "until": due_at.isoformat()})
@@ -145,9 +154,7 @@ def engine_node_reached(draft: Draft, event: EngineNodeReached) -> Decision:
     draft.change(status=Status.RUNNING, waiting_on=None)
     if not event.condition:
         return skip_engine_node(draft, node)
-    named = event.arguments.get("subscription_id")
-    if named is not None:
-        draft.change(subscription_id=UUID(str(named)))
+    draft.name_subscription(event.arguments)
     return perform(draft, node)
 
 
@@ -166,28 +173,17 @@ def progressed(draft: Draft, event: StepProgressed) -> Decision:
 
 def _learn(draft: Draft, event: StepReported) -> None:
     """Take over what a successful node tells about the process as a whole."""
-    changes: dict[str, Any] = {
-        "status": Status.RUNNING,
-        "state_bytes": event.state_bytes or draft.process.state_bytes,
-        "failure": None,
-        "failed_reason": None,
-        "traceback": None,
-        "waiting_on": None,
-        "progress": None,
-        "form": None,
-        "assignee": None,
-    }
-    named = event.delta.set.get("subscription_id")
-    if named is not None and (found := _uuid_of(named)) is not None:
-        changes["subscription_id"] = found
-    draft.change(**changes)
-
-
-def _uuid_of(value: object) -> UUID | None:
-    try:
-        return UUID(str(value))
-    except ValueError:
-        return None
+    draft.name_subscription(event.delta.set)
+    draft.change(
+        status=Status.RUNNING,
+        state_bytes=event.state_bytes or draft.process.state_bytes,
+        failed_reason=None,
+        traceback=None,
+        waiting_on=None,
+        progress=None,
+        form=None,
+        assignee=None,
+    )
 
 
 def _input_taken(draft: Draft) -> None:
@@ -197,18 +193,20 @@ def _input_taken(draft: Draft) -> None:
 
 def _record_failure(draft: Draft, event: StepReported, status: str) -> None:
     fault = event.error or StepFault(class_name="Exception", message="the step failed")
-    identity = _identity(event.node, fault)
+    identity = _identity(event, fault)
     name = _name(draft, event)
-    if draft.process.failure == identity and draft.process.log_seq:
+    if draft.process.failure == identity:
         draft.decision.repeated = True
         draft.change(last_step=name)
     else:
         draft.log(_entry(draft, event, name, status))
-    draft.change(failure=identity, failed_reason=fault.message, traceback=fault.traceback)
+    draft.change(failure=identity, failed_reason=fault.message, traceback=fault.traceback, progress=None)
+    draft.check_broke(fault.message)
 
 
-def _identity(node: str, fault: StepFault) -> str:
-    return hashlib.sha256(f"{node}|{fault.class_name}|{fault.message}".encode()).hexdigest()
+def _identity(event: StepReported, fault: StepFault) -> str:
+    told = f"{event.node}|{event.status}|{fault.class_name}|{fault.message}"
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def _set_deadline(draft: Draft, node: ManifestNode, timeout_seconds: float | None) -> None:

@@ -10,11 +10,12 @@ from uuid import UUID
 from stepwire.contracts.commands import StartProcess, process_id_of
 from stepwire.contracts.reasons import Reason
 from stepwire.contracts.steps import StepFault, StepReported
-from stepwire.flow.manifest import Manifest
+from stepwire.flow.manifest import Manifest, ManifestNode
+from stepwire.flow.types import NodeKind
 from stepwire.process.decision import Decision, InputGiven, LockWish
 from stepwire.process.draft import Draft
 from stepwire.process.happenings import LockDecided
-from stepwire.process.model import START_CHECK, Process, Status, subscription_lock
+from stepwire.process.model import START_CHECK, Process, Status, subscription_lock, subscription_of
 from stepwire.process.walk import arrive, lock_again
 
 
@@ -82,6 +83,9 @@ def refuse_start(
     """Say no: the row is kept as `rejected` for the record, its lock is freed with it."""
     was_accepted = draft.process.pending_command is None
     draft.settle_pending(reason=reason, detail=detail, errors=errors, holder=holder)
+    if draft.process.held_locks and draft.process.subscription_id is not None:
+        # Nothing was done to the subscription: it must come back in sync, not only lose its owner.
+        draft.decision.lock = LockWish(take=False, subscription_id=draft.process.subscription_id)
     draft.finish(Status.REJECTED)
     draft.change(failed_reason=detail)
     if was_accepted:
@@ -91,9 +95,8 @@ def refuse_start(
 
 def check_passed(draft: Draft, event: StepReported) -> Decision:
     """Form, predicate and authorisation said yes."""
-    named = event.delta.set.get("subscription_id")
-    if named is not None and draft.process.subscription_id is None:
-        draft.change(subscription_id=UUID(str(named)))
+    if draft.process.subscription_id is None:
+        draft.name_subscription(event.delta.set)
     return _begin(draft, event.delta.set)
 
 
@@ -127,10 +130,15 @@ def _begin(draft: Draft, given: dict[str, Any]) -> Decision:
     draft.change(status=Status.RUNNING, runnable=False, waiting_on=None)
     emitted = len(draft.decision.events)
     decision = arrive(draft, draft.process.manifest.nodes[0], continued=False)
-    _give_state_to_start(decision, {**given, **base_state(draft.process)})
+    _give_state_to_start(decision, {**_named(draft.process), **given, **base_state(draft.process)})
     if draft.process.status is Status.RUNNING:
         _insert_started(draft, emitted)
     return decision
+
+
+def _named(process: Process) -> dict[str, Any]:
+    """A subscription that only the command names is known to the steps, too."""
+    return {"subscription_id": str(process.subscription_id)} if process.subscription_id else {}
 
 
 def _give_state_to_start(decision: Decision, state: dict[str, Any]) -> None:
@@ -152,6 +160,9 @@ def _lock_at_accept(draft: Draft, wish: LockWish, lock: LockDecided) -> Decision
         return None
     if lock.outcome == "busy":
         return lock_again(draft)
+    if lock.outcome in {"held", "not_in_sync"} and not _first_lock(draft.process).checked:
+        draft.change(waiting_on=None)
+        return None
     if lock.outcome == "held":
         detail = f"subscription {subscription_id} is locked by process {lock.holder}; wait for it"
         return refuse_start(draft, Reason.SUBSCRIPTION_LOCKED, detail, holder=lock.holder)
@@ -162,9 +173,10 @@ def _lock_at_accept(draft: Draft, wish: LockWish, lock: LockDecided) -> Decision
     return refuse_start(draft, Reason.INVALID_INPUT, detail)
 
 
+def _first_lock(process: Process) -> ManifestNode:
+    return next(node for node in process.manifest.nodes if node.kind is NodeKind.LOCK)
+
+
 def _named_in_pages(command: StartProcess) -> UUID | None:
-    named = next((p["subscription_id"] for p in command.user_inputs if "subscription_id" in p), None)
-    try:
-        return UUID(str(named)) if named is not None else None
-    except ValueError:
-        return None
+    first = next((page for page in command.user_inputs if "subscription_id" in page), {})
+    return subscription_of(first)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from stepwire.contracts.reasons import Reason
+from stepwire.flow.manifest import ManifestNode
 from stepwire.flow.types import NodeKind
-from stepwire.process.decision import Decision, LockWish, LogEntry
+from stepwire.process.decision import Decision, LockWish, LogEntry, Timer
 from stepwire.process.draft import Draft
 from stepwire.process.happenings import (
     CallbackArrived,
@@ -23,7 +24,6 @@ from stepwire.process.walk import (
     grant,
     lock_again,
     unlocked,
-    want_lock,
 )
 
 ALONE_AFTER_LOSSES = 2
@@ -84,11 +84,16 @@ def lock_decided(process: Process, event: LockDecided, draft: Draft) -> Decision
     """The database has answered a lock wish."""
     if process.status is Status.CREATED:
         return accept_after_lock(process, event, draft.now)
+    if process.finished:
+        return _given_back(process, event, draft)
     if event.outcome == "busy":
         return lock_again(draft)
     node = process.manifest.node(process.node)
-    if node.kind is NodeKind.UNLOCK:
-        return unlocked(draft)
+    return unlocked(draft) if node.kind is NodeKind.UNLOCK else _lock_node_decided(draft, node, event)
+
+
+def _lock_node_decided(draft: Draft, node: ManifestNode, event: LockDecided) -> Decision:
+    process = draft.process
     if event.outcome == "done" and process.subscription_id is not None:
         key = subscription_lock(process.subscription_id)
         draft.change(held_locks=(*process.held_locks, key))
@@ -96,6 +101,16 @@ def lock_decided(process: Process, event: LockDecided, draft: Draft) -> Decision
     if not node.checked:
         return grant(draft)
     return fail_engine_node(draft, node, _why_not_locked(process, event))
+
+
+def _given_back(process: Process, event: LockDecided, draft: Draft) -> Decision:
+    """A refused start brings its subscription back in sync, as soon as nobody holds its row."""
+    if process.status is not Status.REJECTED:
+        return draft.drop("finished")
+    if event.outcome == "busy":
+        return lock_again(draft)
+    draft.change(waiting_on=None)
+    return draft.decision
 
 
 def _retry_due(process: Process, draft: Draft) -> Decision:
@@ -107,28 +122,28 @@ def _retry_due(process: Process, draft: Draft) -> Decision:
 
 
 def _callback_timed_out(process: Process, draft: Draft) -> Decision:
-    over = process.deadline is not None and process.deadline <= draft.now
-    if process.status is not Status.AWAITING_CALLBACK or not over:
+    if process.status is not Status.AWAITING_CALLBACK or process.deadline is None:
         return draft.drop("stale_timer")
+    if process.deadline > draft.now:
+        # The database's clock was set back: without a new timer the await would never be over.
+        draft.decision.timers.append(Timer("callback_timeout", process.deadline))
+        return draft.decision
     return _fail_await(draft, "CallbackTimeout", "Callback timed out", None)
 
 
 def _lock_due(process: Process, draft: Draft) -> Decision:
-    if process.runnable or process.finished or process.subscription_id is None:
+    waiting = process.waiting_on or {}
+    if waiting.get("kind") != "lock" or process.subscription_id is None:
         return draft.drop("stale_timer")
-    if process.status is Status.CREATED:
-        return _ask_again(draft)
-    node = process.manifest.node(process.node)
-    if node.kind is NodeKind.LOCK:
-        return want_lock(draft, node)
-    return _ask_again(draft, take=False)
-
-
-def _ask_again(draft: Draft, *, take: bool = True) -> Decision:
-    subscription_id = draft.process.subscription_id
-    if subscription_id is not None:
-        draft.decision.lock = LockWish(take, subscription_id)
+    draft.decision.lock = LockWish(_wants_lock(process), process.subscription_id)
     return draft.decision
+
+
+def _wants_lock(process: Process) -> bool:
+    """Whether a process that waits for the row of its subscription wants to take the lock or to free it."""
+    if process.status is Status.CREATED:
+        return True
+    return process.status is not Status.REJECTED and process.manifest.node(process.node).kind is NodeKind.LOCK
 
 
 def _awaits(process: Process, node: str, attempt: int) -> bool:
@@ -175,13 +190,14 @@ def _lost_for_good(draft: Draft, executor: str, lost: int) -> Decision:
         completed_at=draft.now,
         executor=executor,
     )
+    draft.settle_pending(reason=Reason.NO_EXECUTOR, detail=f"the input could not be checked: {message}")
     _fail(draft, entry, "ExecutorLost", message)
     return draft.decision
 
 
 def _fail(draft: Draft, entry: LogEntry, class_name: str, message: str) -> None:
     draft.log(replace(entry, error={"class_name": class_name, "message": message}))
-    draft.stop(Status.FAILED, waiting_on=None, failure=None, progress=None)
+    draft.stop(Status.FAILED, waiting_on=None, form=None, assignee=None, progress=None)
     draft.change(failed_reason=message, traceback=None)
     draft.emit("failed")
 

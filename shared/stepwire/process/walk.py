@@ -113,7 +113,7 @@ def fail_engine_node(draft: Draft, node: ManifestNode, message: str) -> Decision
     """An engine node could not be performed; a retry tries again."""
     error = {"class_name": "LockError", "message": message}
     draft.log(_entry(draft, node, "failed", error=error))
-    draft.stop(Status.FAILED, failed_reason=message, traceback=None, waiting_on=None, failure=None)
+    draft.stop(Status.FAILED, failed_reason=message, traceback=None, waiting_on=None)
     draft.emit("failed")
     return draft.decision
 

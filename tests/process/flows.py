@@ -1,0 +1,177 @@
+"""Real workflows the heart is tested with; none of their functions ever runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stepwire import (
+    StepList,
+    Target,
+    abort,
+    begin,
+    callback_step,
+    conditional,
+    inputstep,
+    lock_subscription,
+    lock_subscription_unchecked,
+    relate_subscription,
+    retrystep,
+    step,
+    step_group,
+    unlock_subscription,
+    workflow,
+)
+from stepwire.flow.manifest import Manifest
+
+CALLBACK_TIMEOUT_SECONDS = 60.0
+
+
+@step("Reserve")
+def reserve() -> None:
+    """Do nothing."""
+
+
+@step("Configure")
+def configure() -> None:
+    """Do nothing."""
+
+
+@retrystep("Call the network")
+def call() -> None:
+    """Do nothing."""
+
+
+@step("Measure", queue="slow")
+def measure() -> None:
+    """Do nothing."""
+
+
+@inputstep("Confirm", assignee="NOC")
+def confirm() -> None:
+    """Do nothing."""
+
+
+def form() -> None:
+    """Stand for a form."""
+
+
+def always(state: dict[str, Any]) -> bool:
+    """Stand for a condition."""
+    return bool(state)
+
+
+order = callback_step("Order", reserve, configure, result_key="ordered", timeout=CALLBACK_TIMEOUT_SECONDS)
+order_for_ever = callback_step("Order", call, call)
+
+
+@workflow("Two steps", target=Target.CREATE)
+def plain() -> StepList:
+    """Start, two steps, Done."""
+    return begin >> reserve >> configure
+
+
+@workflow("A form first", initial_input_form=form, target=Target.CREATE)
+def checked() -> StepList:
+    """Start, a step, Done, behind a form."""
+    return begin >> reserve
+
+
+@workflow("A task")
+def task() -> StepList:
+    """Start, a step that is tried again, Done."""
+    return begin >> call >> configure
+
+
+@workflow("Input in the middle", target=Target.CREATE)
+def asking() -> StepList:
+    """Start, a step, an input, a step, Done."""
+    return begin >> reserve >> confirm >> configure
+
+
+@workflow("A callback in the middle", target=Target.CREATE)
+def calling() -> StepList:
+    """Start, a step, a callback with a timeout, one without, a step, Done."""
+    return begin >> reserve >> order >> order_for_ever >> configure
+
+
+@workflow("Changes a subscription", target=Target.MODIFY)
+def modify() -> StepList:
+    """Lock, work, unlock."""
+    return relate_subscription >> lock_subscription >> reserve >> unlock_subscription
+
+
+@workflow("Changes a subscription, with a form", initial_input_form=form, target=Target.MODIFY)
+def modify_checked() -> StepList:
+    """Lock, work, unlock, behind a form."""
+    return relate_subscription >> lock_subscription >> reserve >> unlock_subscription
+
+
+@workflow("Looks at a subscription", target=Target.VALIDATE)
+def validate() -> StepList:
+    """Lock it if it is free, look, unlock."""
+    return relate_subscription >> lock_subscription_unchecked >> reserve >> unlock_subscription
+
+
+@workflow("Locks late", target=Target.MODIFY)
+def late_lock() -> StepList:
+    """Work before the lock, and unlock before more work."""
+    return begin >> reserve >> lock_subscription >> configure >> unlock_subscription >> call
+
+
+@workflow("Never unlocks", target=Target.MODIFY)
+def keeping() -> StepList:
+    """Work before the lock, which nothing frees."""
+    return begin >> reserve >> lock_subscription >> configure
+
+
+@workflow("Everything under conditions", target=Target.MODIFY)
+def choosing() -> StepList:
+    """Conditions around a step, a callback, engine nodes and the end."""
+    wrap = conditional(always)
+    return (
+        wrap(reserve)
+        >> wrap(order)
+        >> wrap(relate_subscription)
+        >> wrap(lock_subscription)
+        >> wrap(configure)
+        >> wrap(unlock_subscription)
+        >> wrap(abort)
+        >> call
+    )
+
+
+@workflow("Two queues", target=Target.CREATE)
+def queues() -> StepList:
+    """A step of another queue in the middle."""
+    return begin >> reserve >> measure >> configure
+
+
+@workflow("Unlocks in the middle", target=Target.CREATE)
+def unlocking() -> StepList:
+    """The create workflow of a subscription."""
+    return begin >> reserve >> unlock_subscription >> relate_subscription >> configure
+
+
+@workflow("Ends as aborted", target=Target.CREATE)
+def aborting() -> StepList:
+    """A step, then the end."""
+    return begin >> reserve >> abort
+
+
+@workflow("Nothing to do", target=Target.CREATE)
+def empty() -> StepList:
+    """Start and Done."""
+    return StepList()
+
+
+@workflow("A group", target=Target.CREATE)
+def grouped() -> StepList:
+    """Two steps and an inner group beneath one visible step."""
+    inner = step_group("Inner", begin >> confirm >> configure)
+    return begin >> step_group("Group", begin >> reserve >> inner >> call) >> configure
+
+
+def manifest_without_done() -> Manifest:
+    """A manifest whose list just ends, as an older author's package may have stored it."""
+    whole = plain.manifest
+    return Manifest(whole.workflow, whole.description, whole.target, whole.nodes[:-1])
