@@ -94,3 +94,11 @@ def test_help_imports_nothing_heavy() -> None:
     program = "import sys, stepwire_cli.main; print({'sqlalchemy', 'aiokafka', 'pydantic'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "set()"
+
+
+def test_the_language_alone_has_no_services() -> None:
+    """Without the libraries of the services the command says what to install."""
+    program = "import sys; sys.modules['typer'] = None; from stepwire_cli.entry import main; main()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 3
+    assert done.stderr == "stepwire: typer is not installed: pip install 'stepwire[coordinator]'.\n"
