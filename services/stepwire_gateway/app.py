@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI
+from starlette.routing import Route
 
 from stepwire.chassis.health import health_routes
 from stepwire.chassis.service import Chassis, run_service
@@ -20,6 +21,7 @@ from stepwire_gateway.starts import Starts
 from stepwire_gateway.tail import Tail
 from stepwire_gateway.workflows import Workflows
 
+CALLBACK = "/processes/{process_id}/callback/{token}"
 DRAIN_SECONDS = 5.0
 
 
@@ -29,7 +31,7 @@ class Gateway:
     def __init__(self, chassis: Chassis) -> None:
         settings, failpoints = chassis.settings, chassis.failpoints
         self._chassis = chassis
-        self.tail = Tail(settings, chassis.instance)
+        self.tail = Tail(settings, chassis.instance, chassis.health)
         database = Database(chassis.engine)
         forms = Forms(settings, chassis.producer, self.tail, chassis.instance)
         self._sender = Sender(settings, database, chassis.producer, Answers(self.tail, database), failpoints)
@@ -46,6 +48,8 @@ class Gateway:
         """The application with all routes."""
         app = docs.new_app()
         problems.install(app)
+        # Before the routes that are described: an awaited system's answer needs nothing of their machinery.
+        app.router.routes.insert(0, Route(f"/api{CALLBACK}", self._callbacks.receive, methods=["POST"]))
         app.include_router(self._api(), prefix="/api")
         docs.install(app)
         metrics = self._chassis.metrics if self._chassis.settings.prometheus else None
@@ -59,10 +63,10 @@ class Gateway:
 
     def _api(self) -> APIRouter:
         api = APIRouter()
-        # The first route that fits is taken: the busiest come first, fixed words before ids.
+        # The first route that fits is taken: fixed words before ids.
         route = docs.adder(api)
-        route("POST", "/processes/{process_id}/callback/{token}", self._callbacks.receive)
-        route("POST", "/processes/{process_id}/callback/{token}/progress", self._callbacks.progress)
+        route("POST", CALLBACK, self._callbacks.receive)
+        route("POST", f"{CALLBACK}/progress", self._callbacks.progress)
         route("POST", "/processes/{workflow}", self._starts.start)
         route("GET", "/processes/status-counts", self._reads.status_counts)
         route("PUT", "/processes/resume-all", self._engine.resume_all)

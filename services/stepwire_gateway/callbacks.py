@@ -52,23 +52,23 @@ class Callbacks:
         self._failpoints = failpoints
         self._log = get_logger()
 
-    async def receive(self, request: Request, process_id: str, token: str) -> Response:
+    async def receive(self, request: Request) -> Response:
         """Take the answer an awaited outside system gives; 200 says it will not be lost."""
         try:
-            outcome, response = await self._receive(request, process_id, token)
+            outcome, response = await self._receive(request)
         except Problem as problem:
             self._outcomes.labels(problem.reason).inc()
             raise
         self._outcomes.labels(outcome).inc()
         return response
 
-    async def progress(self, request: Request, process_id: str, token: str) -> Response:
+    async def progress(self, request: Request) -> Response:
         """Take news about work under way: JSON or text, the last one is shown while the process waits."""
-        found, known = self._verified(process_id, token)
+        found, known = self._verified(request)
         raw = await bodies.read_body(request, self._limit)
         news = _news(raw)
         await self._check_awaiting(found, known)
-        record = CallbackProgress(source=SOURCE, process_id=found, token=token, progress=news)
+        record = CallbackProgress(source=SOURCE, process_id=found, token=request.path_params["token"], progress=news)
         try:
             await self._publish(record, KAFKA_SECONDS)
         except ChassisError as error:
@@ -76,14 +76,14 @@ class Callbacks:
         self._outcomes.labels("progress").inc()
         return _done(200)
 
-    async def _receive(self, request: Request, process_id: str, token: str) -> tuple[str, Response]:
-        found, known = self._verified(process_id, token)
+    async def _receive(self, request: Request) -> tuple[str, Response]:
+        found, known = self._verified(request)
         raw = await bodies.read_body(request, self._limit)
         payload = bodies.parse(raw)
         if not isinstance(payload, dict):
             raise malformed("the body of a callback must be a JSON object")
         stored = bodies.storable(payload, "body").decode()
-        record = CallbackReceived(source=SOURCE, process_id=found, token=token, payload=payload)
+        record = CallbackReceived(source=SOURCE, process_id=found, token=request.path_params["token"], payload=payload)
         callback = Callback(found, known.secret_id, known.node, known.attempt, stored, body_hash(payload), SOURCE)
         try:
             verdict = await self._database.run(lambda connection: inbox.accept(connection, callback))
@@ -138,11 +138,11 @@ class Callbacks:
         if found != Await("awaiting_callback", f"{token.node}.2", token.attempt):
             raise Problem(409, "wrong_status", "the process does not wait for this callback")
 
-    def _verified(self, process_id: str, text: str) -> tuple[UUID, Token]:
+    def _verified(self, request: Request) -> tuple[UUID, Token]:
         """A wrong token is answered as an unknown process: who guesses learns nothing."""
-        found = bodies.process_id(process_id)
+        found = bodies.process_id(request.path_params["process_id"])
         try:
-            token = read_token(text)
+            token = read_token(request.path_params["token"])
         except WrongTokenError as error:
             raise unknown_process() from error
         secret = self._secrets.get(token.secret_id)

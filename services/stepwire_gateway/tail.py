@@ -15,11 +15,13 @@ import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from stepwire.chassis.health import Health
 from stepwire.chassis.kafka import make_consumer
 from stepwire.chassis.logging import get_logger
 from stepwire.chassis.settings import Settings
 from stepwire.contracts import topics
 
+DEPENDENCY = "events"
 POLL_MS = 1000
 FETCH_WAIT_MS = 1000
 FIRST_BACKOFF_SECONDS = 0.2
@@ -54,8 +56,9 @@ Follower = Callable[[TailRecord], None]
 class Tail:
     """Reads both topics from their ends and hands records to those who wait for them."""
 
-    def __init__(self, settings: Settings, instance: str) -> None:
+    def __init__(self, settings: Settings, instance: str, health: Health) -> None:
         self.ready = asyncio.Event()
+        self._health = health
         self._settings = settings
         self._events = settings.topic(topics.PROCESS_EVENTS)
         self._replies = settings.topic(topics.FORMS_REPLIES)
@@ -65,6 +68,7 @@ class Tail:
         self._followers: list[Follower] = []
         self._positions: dict[TopicPartition, int] = {}
         self._log = get_logger()
+        health.set(DEPENDENCY, "not read yet")
 
     @contextmanager
     def events_of(self, keys: Sequence[bytes], listener: Listener) -> Iterator[None]:
@@ -96,10 +100,10 @@ class Tail:
         while not stopping.is_set():
             try:
                 await self._session(stopping)
-                failures = 0
             except (KafkaError, OSError) as error:
+                failures = 1 if self.ready.is_set() else failures + 1
                 self.ready.clear()
-                failures += 1
+                self._health.set(DEPENDENCY, repr(error))
                 self._log.warning("The tail of events is interrupted.", action="tail", reason=repr(error))
                 await _pause(stopping, min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(failures, 10)))
 
@@ -117,9 +121,9 @@ class Tail:
             await consumer.start()
             await self._position(consumer)
             self.ready.set()
+            self._health.set(DEPENDENCY, None)
             await self._read(consumer, stopping)
         finally:
-            self.ready.clear()
             await consumer.stop()
 
     async def _position(self, consumer: AIOKafkaConsumer) -> None:

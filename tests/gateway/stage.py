@@ -175,8 +175,11 @@ class Stage:
 
 
 @asynccontextmanager
-async def open_stage(settings: Settings, failpoints: Failpoints = NO_FAILPOINTS) -> AsyncIterator[Stage]:
-    """A gateway that serves, with its topics there and the played services listening."""
+async def open_stage(
+    settings: Settings, failpoints: Failpoints = NO_FAILPOINTS, *, own: Settings | None = None
+) -> AsyncIterator[Stage]:
+    """A gateway that serves, with the played services listening; these have settings of their `own` if given."""
+    own = own or settings
     chassis = Chassis(
         service="gateway",
         settings=settings,
@@ -190,9 +193,9 @@ async def open_stage(settings: Settings, failpoints: Failpoints = NO_FAILPOINTS)
     gateway = Gateway(chassis)
     server = WebServer(gateway.app(), host="127.0.0.1", port=0, service="gateway")
     url = await server.start()
-    own = make_engine(settings, service="coordinator", pool_size=2)
+    engine, producer = make_engine(own, service="coordinator", pool_size=2), Producer(own)
     async with httpx.AsyncClient(base_url=url, timeout=WAIT_SECONDS) as http:
-        stage = Stage(settings, http, own, chassis.producer, chassis.metrics, gateway)
+        stage = Stage(own, http, engine, producer, chassis.metrics, gateway)
         tasks = [asyncio.create_task(gateway.run()), asyncio.create_task(_play(stage, chassis.stopping))]
         try:
             yield stage
@@ -202,7 +205,8 @@ async def open_stage(settings: Settings, failpoints: Failpoints = NO_FAILPOINTS)
             await server.stop()
             await chassis.producer.stop()
             await chassis.engine.dispose()
-            await own.dispose()
+            await producer.stop()
+            await engine.dispose()
 
 
 async def _play(stage: Stage, stopping: asyncio.Event) -> None:

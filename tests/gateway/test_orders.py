@@ -54,7 +54,8 @@ async def test_input_that_is_not_taken(stage: Stage, word: str, status: int) -> 
 async def test_a_retry_asks_no_form(stage: Stage, status: str) -> None:
     """Pages given for a retry mean nothing, and may be left out."""
     process_id = await process(stage, status=status, node="3")
-    for pages in ([], [{}], [{"a": 1}]):
+    given: list[list[dict[str, int]]] = [[], [{}], [{"a": 1}]]
+    for pages in given:
         assert (await stage.http.put(f"/api/processes/{process_id}/resume", json=pages)).status_code == 204
     assert (stage.questions, [command["type"] for command in stage.commands]) == ([], ["ResumeProcess"] * 3)
 

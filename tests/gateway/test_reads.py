@@ -165,7 +165,7 @@ async def test_subscriptions_are_shown(stage: Stage) -> None:
     own, other, product = uuid4(), uuid4(), uuid4()
     for subscription in (own, other):
         await stage.sql(
-            "INSERT INTO subscriptions (subscription_id, description, product_id, customer_id) VALUES (:s, 'x', :p, 'c1')",
+            "INSERT INTO subscriptions (subscription_id, product_id, customer_id) VALUES (:s, :p, 'c1')",
             s=subscription,
             p=product,
         )
