@@ -129,7 +129,8 @@ async def _revoke(tx: Transaction) -> None:
     revoked = sorted(tx.ledger.revoked)
     values = {"processes": [r[0] for r in revoked], "epochs": [r[1] for r in revoked]}
     await tx.connection.execute(journal.REVOKE, values)
-    payloads = [f"{process_id}:{epoch}" for process_id, epoch in revoked]
+    # Executors are told the epoch they may still be running, not the new one, which may be theirs in a moment.
+    payloads = [f"{process_id}:{epoch - 1}" for process_id, epoch in revoked]
     await tx.connection.execute(journal.NOTIFY_REVOKED, {"payloads": payloads})
 
 
