@@ -10,7 +10,7 @@ import orjson
 
 from stepwire.chassis.kafka import Outgoing
 from stepwire.contracts import topics
-from stepwire.contracts.base import utc_now
+from stepwire.contracts.base import new_id, utc_now
 from stepwire.contracts.events import (
     COMMAND_ACCEPTED,
     COMMAND_REJECTED,
@@ -82,7 +82,7 @@ def _run(tx: Transaction, row: Loaded, pages: dict[str, dict[str, Any]]) -> Outg
     inline = len(snapshot) <= settings.inline_state_bytes
     record = {
         "type": "RunSteps",
-        "id": str(uuid4()),
+        "id": new_id(),
         "time": tx.now,
         "source": SOURCE,
         "process_id": str(process.id),
@@ -110,7 +110,7 @@ def _add_answer(tx: Transaction, publication: Publication, given: FinalAnswer) -
     event_id = given.event_id or uuid4()
     publication.answer_ids[answer.command_id] = event_id
     subject = str(given.process_id or answer.command_id)
-    value = orjson.dumps(cloud_event(event_type, event_id, subject, tx.now, answer_data(given)))
+    value = orjson.dumps(cloud_event(event_type, str(event_id), subject, tx.now, answer_data(given)))
     settings = tx.surroundings.settings
     topic = settings.topic(topics.PROCESS_EVENTS)
     publication.kept.append(Outgoing(topic, value, subject.encode()))
@@ -125,7 +125,7 @@ def _add_events(tx: Transaction, publication: Publication) -> None:
         emission = event.emission
         value = cloud_event(
             emission.type,
-            uuid4(),
+            new_id(),
             subject,
             tx.now,
             emission.data,
@@ -147,7 +147,7 @@ def _add_feed(tx: Transaction, publication: Publication) -> None:
             "started_at": entry.started_at,
             "completed_at": entry.completed_at,
         }
-        value = cloud_event(STEP_COMPLETED, uuid4(), subject, tx.now, data)
+        value = cloud_event(STEP_COMPLETED, new_id(), subject, tx.now, data)
         publication.feed.append(Outgoing(topic, orjson.dumps(value), subject.encode()))
 
 
