@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psycopg
@@ -17,6 +15,7 @@ from stepwire_cli.backends.kafka import Kafka
 from stepwire_cli.backends.postgres import Postgres
 from stepwire_cli.backends.programs import BackendError, Program, free_port, listens
 from tests.support.backends import server_folder
+from tests.support.waiting import wait_for
 
 ORPHAN = """
 import sys, pathlib, time
@@ -101,10 +100,7 @@ if sys.platform == "linux":
                 assert starter.stdout is not None
                 pid = int(starter.stdout.readline())
                 starter.kill()
-            deadline = time.monotonic() + 20
-            while Path(f"/proc/{pid}").exists() and "Z" not in _state(pid):
-                assert time.monotonic() < deadline, "the server outlived its starter"
-                os.sched_yield()
+            wait_for(lambda: _state(pid) == "Z", what="the end of the server")
 
 
 def _state(pid: int) -> str:

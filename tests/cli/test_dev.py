@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import psycopg
 
 from tests.support.backends import server_folder
+from tests.support.waiting import wait_for
 
 SECONDS = 60.0
 NO_SERVICES = ("--coordinators", "0", "--executors", "0", "--gateways", "0")
@@ -47,11 +47,8 @@ def dev(folder: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
 def wait_for_state(folder: Path, process: subprocess.Popen[str]) -> dict[str, Any]:
     """The content of stack.json as soon as it is there."""
     path = folder / ".stepwire" / "stack.json"
-    deadline = time.monotonic() + SECONDS
-    while not path.exists():
-        assert process.poll() is None, process.stdout.read() if process.stdout else ""
-        assert time.monotonic() < deadline, "the stack was not started in time"
-        os.sched_yield()
+    wait_for(lambda: path.exists() or process.poll() is not None, SECONDS, "a running stack")
+    assert process.poll() is None, process.stdout.read() if process.stdout else ""
     state: dict[str, Any] = json.loads(path.read_text())
     return state
 
@@ -83,11 +80,3 @@ def test_it_survives_restarts_and_leaves_nothing_running() -> None:
             wait_for(lambda: wait_for_state(folder, process)["pids"]["kafka"] != state["pids"]["kafka"])
             process.send_signal(signal.SIGTERM)
             assert process.wait(SECONDS) == 0
-
-
-def wait_for(condition: Any) -> None:
-    """Return when the condition holds."""
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "the state was not reached in time"
-        os.sched_yield()

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 
@@ -14,6 +13,7 @@ import pytest
 
 from stepwire_cli.services import StackError
 from stepwire_cli.stack import Size, Stack
+from tests.support.waiting import wait_for
 
 TRIVIAL = (sys.executable, "-m", "tests.support.trivial_service")
 
@@ -25,14 +25,6 @@ MakeStack = Callable[..., Stack]
 def trivial(make_stack: MakeStack) -> MakeStack:
     """Makes stacks of services that do nothing."""
     return partial(make_stack, command=TRIVIAL)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
-    """Return when the condition holds, fail when the time is over."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the state was not reached in time"
-        os.sched_yield()
 
 
 def test_a_stack_tells_where_everything_is(trivial: MakeStack) -> None:
