@@ -196,13 +196,16 @@ class Harness:
     async def until(self, reached: Callable[[], bool]) -> None:
         """Wait for a state."""
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not reached():
+            while True:
+                if reached():
+                    return
                 await asyncio.sleep(0.02)
 
     async def until_sql(self, statement: str, expected: Any, **values: Any) -> None:
         """Wait until the first column of the first row is `expected`."""
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while (rows := await self.sql(statement, **values)) != [] or True:
+            while True:
+                rows = await self.sql(statement, **values)
                 if rows and rows[0][0] == expected:
                     return
                 await asyncio.sleep(0.05)

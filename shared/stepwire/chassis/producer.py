@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
-from functools import lru_cache
 from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
@@ -22,7 +21,6 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 from aiokafka.partitioner import murmur2
-from aiokafka.partitioner import DefaultPartitioner, murmur2
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from stepwire.chassis.errors import KafkaUnavailable, RecordTooLarge, TopicRefused
@@ -34,7 +32,6 @@ REQUEST_TIMEOUT_MS = 10_000
 METADATA_MAX_AGE_MS = 5000
 BATCH_BYTES = 128 * 1024
 BACKOFF_SECONDS = 0.2
-REMEMBERED_KEYS = 20_000
 # A batch also holds records of others: only one that is refused again and again is itself at fault.
 SIZE_TRIES = 3
 SENDER_CANCELS = 20
@@ -219,20 +216,6 @@ class Producer:
             f"Kafka at {self._settings.kafka_bootstrap} did not acknowledge {count} records in time; "
             "they may be sent again."
         )
-
-
-@lru_cache(maxsize=REMEMBERED_KEYS)
-def _hash(key: bytes) -> int:
-    return int(murmur2(key)) & 0x7FFFFFFF
-
-
-class _Partitioner(DefaultPartitioner):  # type: ignore[misc] # published without types
-    """Kafka's usual partitions; the hash, a third of the cost of a send in Python, is kept for keys that come again."""
-
-    def __call__(self, key: bytes | None, all_partitions: list[int], available: list[int]) -> int:
-        if key is None:
-            return int(super().__call__(key, all_partitions, available))
-        return all_partitions[_hash(key) % len(all_partitions)]
 
 
 class _Session:

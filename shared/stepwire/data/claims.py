@@ -158,7 +158,7 @@ async def is_ours(connection: AsyncConnection, executor: UUID, process_id: UUID,
 
 
 def _claimed(row: Row[Any]) -> Claimed:
-    claim = Claimed(*row)
+    claim = Claimed._make(row)
     named = claim.subscription_id
     return claim._replace(process_id=_plain(claim.process_id), subscription_id=named and _plain(named))
 

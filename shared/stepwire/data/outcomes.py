@@ -47,7 +47,7 @@ WITH outcome AS ({_INSERT} RETURNING process_id)
 SELECT true FROM outcome JOIN stepwire_engine.run_claims AS c ON c.process_id = outcome.process_id
 WHERE c.epoch = :epoch AND c.executor = :executor AND NOT c.revoked
 FOR SHARE OF c
-""").execution_options(**ENGINE)
+""").execution_options(**ENGINE)  # noqa: S608 - put together from constants
 _FENCE = text("""
 SELECT true FROM stepwire_engine.run_claims AS c
 WHERE c.process_id = :process_id AND c.epoch = :epoch AND c.executor = :executor AND NOT c.revoked
