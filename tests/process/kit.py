@@ -91,6 +91,26 @@ def lock_waiting_at(workflow: Workflow, node: str, **values: Any) -> Process:
     return process_at(workflow, node, **{**common, **values})
 
 
+def start_check(workflow: Workflow, **values: Any) -> Process:
+    """A process whose start check is under way."""
+    common: dict[str, Any] = {"status": Status.CREATED, "pending_command": "start-1", "log_seq": 0, "epoch": 1}
+    return process_at(workflow, "0", **{**common, **values})
+
+
+def start_lock(workflow: Workflow, **values: Any) -> Process:
+    """A process whose start waits for the word of the database about its lock."""
+    common: dict[str, Any] = {
+        "status": Status.CREATED,
+        "pending_command": "start-1",
+        "runnable": False,
+        "log_seq": 0,
+        "epoch": 0,
+        "subscription_id": SUBSCRIPTION,
+        "waiting_on": {"kind": "lock"},
+    }
+    return process_at(workflow, "0" if workflow.manifest.needs_check else "1", **{**common, **values})
+
+
 def report(process: Process, status: str = "success", **values: Any) -> StepReported:
     """What an executor reports of the position of `process`, changed by `values`."""
     common: dict[str, Any] = {
