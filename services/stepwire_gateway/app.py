@@ -51,7 +51,7 @@ class Gateway:
         # Before the routes that are described: an awaited system's answer needs nothing of their machinery.
         app.router.routes.insert(0, Route(f"/api{CALLBACK}", self._callbacks.receive, methods=["POST"]))
         app.include_router(self._api(), prefix="/api")
-        docs.install(app)
+        docs.install(app, self._chassis.settings)
         metrics = self._chassis.metrics if self._chassis.settings.prometheus else None
         app.router.routes.extend(health_routes(self._chassis.health, metrics))
         return app

@@ -13,7 +13,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from stepwire.chassis.settings import Settings
+from stepwire_gateway import asyncapi
 from stepwire_gateway.openapi import OPERATIONS
+from stepwire_gateway.responses import json_response
 
 ASSETS: Mapping[str, str] = {
     "swagger-ui-bundle.js": "text/javascript",
@@ -24,9 +27,23 @@ ASSETS: Mapping[str, str] = {
 Handler = Callable[..., Any]
 
 
+class Application(FastAPI):
+    """FastAPI, whose description has our refusals in place of its own."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document: parameters that cannot be used are answered 400 here, never 422."""
+        described = super().openapi()
+        for methods in described["paths"].values():
+            for operation in methods.values():
+                operation["responses"].pop("422", None)
+        for name in ("HTTPValidationError", "ValidationError"):
+            described.get("components", {}).get("schemas", {}).pop(name, None)
+        return described
+
+
 def new_app() -> FastAPI:
     """An application that describes itself at /openapi.json."""
-    return FastAPI(
+    return Application(
         title="Stepwire",
         version="1",
         description="Starts workflows, shows their processes, and takes the callbacks of outside systems.",
@@ -48,8 +65,9 @@ def adder(router: APIRouter) -> Callable[[str, str, Handler], None]:
     return add
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI, settings: Settings) -> None:
     """Serve the pages, with assets from an installed package."""
+    records = asyncapi.document(settings.topic_prefix, settings.kafka_bootstrap)
     package = files("fastapi_swagger.resources")
     contents = {name: (package / name).read_bytes() for name in ASSETS}
 
@@ -59,7 +77,20 @@ def install(app: FastAPI) -> None:
             raise HTTPException(404)
         return Response(contents[name], media_type=ASSETS[name], headers={"Cache-Control": "max-age=86400"})
 
-    app.router.routes.extend([Route("/docs", _page), Route("/docs/assets/{name}", asset)])
+    async def records_json(_: Request) -> Response:
+        return json_response(records)
+
+    async def records_page(_: Request) -> Response:
+        return HTMLResponse(asyncapi.page(records))
+
+    app.router.routes.extend(
+        [
+            Route("/docs", _page),
+            Route("/docs/assets/{name}", asset),
+            Route("/asyncapi.json", records_json),
+            Route("/asyncapi", records_page),
+        ]
+    )
 
 
 async def _page(_: Request) -> HTMLResponse:

@@ -257,7 +257,7 @@ async def _answer(stage: Stage, command: dict[str, Any], said: dict[str, Any]) -
     if stage.by_event:
         kind = COMMAND_ACCEPTED if accepted else COMMAND_REJECTED
         key = said.get("process_id") or command["command_id"]
-        event = cloud_event(kind, uuid4(), key, datetime.now(UTC), data)
+        event = cloud_event(kind, str(uuid4()), key, datetime.now(UTC), data)
         record = Outgoing(stage.settings.topic(topics.PROCESS_EVENTS), orjson.dumps(event), key.encode())
         await stage.producer.send(record)
 
