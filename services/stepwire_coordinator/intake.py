@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from uuid import UUID
 
-import orjson
 from aiokafka import ConsumerRecord
 from pydantic import ValidationError
 
 from stepwire.contracts import topics
-from stepwire.contracts.base import find_nul
 from stepwire.contracts.callbacks import decode_callback
 from stepwire.contracts.commands import (
     AbortProcess,
@@ -20,6 +18,7 @@ from stepwire.contracts.commands import (
 )
 from stepwire.contracts.reasons import DeadLetter
 from stepwire.contracts.steps import decode_result
+from stepwire.contracts.storable import why_not_storable
 from stepwire_coordinator.work import CallbackItem, CommandItem, Origin, ResultItem, Work
 
 DeadLetters = list[tuple[Origin, str]]
@@ -69,7 +68,7 @@ class Intake:
         except ValidationError:
             self.dead.append((origin, DeadLetter.MALFORMED))
             return
-        if rb"\u0000" in origin.value and find_nul(orjson.loads(origin.value)):
+        if why_not_storable(origin.value):
             self.dead.append((origin, DeadLetter.MALFORMED))
             return
         self.work.callbacks.append(CallbackItem(callback, origin))

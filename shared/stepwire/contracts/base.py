@@ -50,16 +50,3 @@ def new_id() -> str:
 def encode(record: BaseModel) -> bytes:
     """The record as JSON bytes."""
     return orjson.dumps(record.model_dump(), option=orjson.OPT_NON_STR_KEYS)
-
-
-def find_nul(value: object, path: str = "") -> str | None:
-    """Path of the first text with NUL inside `value`, None where there is none."""
-    if isinstance(value, str):
-        return path or "." if "\x00" in value else None
-    if isinstance(value, dict):
-        items = ((f"{path}.{key}".lstrip("."), (key, item)) for key, item in value.items())
-        return next((p for p, pair in items if "\x00" in pair[0] or find_nul(pair[1], p)), None)
-    if isinstance(value, list):
-        found = (find_nul(item, f"{path}[{at}]") for at, item in enumerate(value))
-        return next((p for p in found if p), None)
-    return None

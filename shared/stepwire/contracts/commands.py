@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeGuard
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import orjson
 from pydantic import Field, TypeAdapter, ValidationError
 
-from stepwire.contracts.base import CommandId, Page, Record, Text, find_nul
+from stepwire.contracts.base import CommandId, Page, Record, Text
 from stepwire.contracts.reasons import Reason
+from stepwire.contracts.storable import why_not_storable
 
 
 class Command(Record):
@@ -148,11 +150,12 @@ def decode_command(raw: bytes) -> AnyCommand | RefusedCommand:
         command = _ADAPTER.validate_json(raw)
     except ValidationError as error:
         return _refuse(raw, error)
-    if rb"\u0000" in raw and (where := find_nul(orjson.loads(raw))):
-        return _refusal(command.command_id, f"'{where}' contains NUL; remove the character")
+    if problem := why_not_storable(raw):
+        return _refusal(command.command_id, problem, reply_to=command.reply_to)
     return command
 
 
+@lru_cache(maxsize=10_000)
 def process_id_of(command_id: str) -> UUID:
     """Id of the process a start with this command id creates, unless it names one."""
     return uuid5(NAMESPACE_URL, "stepwire:" + command_id)
@@ -186,16 +189,25 @@ def _refuse(raw: bytes, error: ValidationError) -> RefusedCommand:
         message = "the record has no usable string `command_id`, so nobody can be answered; add one"
         raise IllegibleCommandError(message) from error
     reply_to = document.get("reply_to")
-    reply_to = reply_to if isinstance(reply_to, str) else None
+    reply_to = reply_to if isinstance(reply_to, str) and "\x00" not in reply_to else None
     if document.get("type") not in COMMAND_TYPES:
         detail = f"unknown type {document.get('type')!r}; use one of {', '.join(COMMAND_TYPES)}"
         return RefusedCommand(command_id, Reason.UNKNOWN_TYPE, detail, reply_to=reply_to)
+    found = error.errors(include_url=False, include_context=False, include_input=False)
     errors = tuple(
-        {"loc": list(e["loc"][1:]), "msg": e["msg"], "type": e["type"]}
-        for e in error.errors(include_url=False, include_context=False, include_input=False)
+        {"loc": [_legible(part) for part in e["loc"][1:]], "msg": _legible(e["msg"]), "type": e["type"]} for e in found
     )
-    detail = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in errors)
+    detail = "; ".join(f"{_place(e['loc'])}: {_legible(e['msg'])}" for e in found)
     return _refusal(command_id, detail or "malformed", errors, reply_to)
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    return ".".join(str(_legible(part)) for part in loc[1:])
+
+
+def _legible(part: int | str) -> int | str:
+    """A place or message of an error without NUL: the answer is stored, too."""
+    return part.replace("\x00", "?") if isinstance(part, str) else part
 
 
 def _is_command_id(value: object) -> TypeGuard[str]:

@@ -16,6 +16,7 @@ from stepwire.process.happenings import (
     ClaimLost,
     LockDecided,
     TimerFired,
+    Unusable,
 )
 from stepwire.process.model import Process
 from stepwire.process.orders import abort, add_note, resume, skip
@@ -26,6 +27,7 @@ from stepwire.process.waits import (
     claim_lost,
     lock_decided,
     timer_fired,
+    unusable,
 )
 
 Event = (
@@ -37,6 +39,7 @@ Event = (
     | EngineNodeReached
     | RunEnded
     | StepProgressed
+    | Unusable
     | CallbackArrived
     | CallbackProgressed
     | TimerFired
@@ -53,6 +56,7 @@ RULES: dict[type, Callable[[Process, Any, Draft], Decision]] = {
     EngineNodeReached: result_arrived,
     RunEnded: result_arrived,
     StepProgressed: result_arrived,
+    Unusable: unusable,
     CallbackArrived: callback_arrived,
     CallbackProgressed: callback_progressed,
     TimerFired: timer_fired,
@@ -67,6 +71,7 @@ PRECEDENCE: tuple[type, ...] = (
     EngineNodeReached,
     RunEnded,
     StepProgressed,
+    Unusable,
     CallbackArrived,
     CallbackProgressed,
     ResumeProcess,

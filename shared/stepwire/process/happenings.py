@@ -55,3 +55,17 @@ class LockDecided:
 
     outcome: Literal["done", "held", "not_in_sync", "unknown", "busy"]
     holder: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """Something for this position can never be applied, and `message` says why.
+
+    It came for `node`, `attempt` and `epoch`; without a node it is about the process as it stands.
+    """
+
+    message: str
+    node: str = ""
+    attempt: int = 1
+    epoch: int = 0
+    executor: str | None = None

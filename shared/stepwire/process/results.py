@@ -16,6 +16,7 @@ from stepwire.contracts.steps import (
 from stepwire.flow.manifest import ManifestNode
 from stepwire.process.decision import Decision, LogEntry
 from stepwire.process.draft import Draft
+from stepwire.process.happenings import Unusable
 from stepwire.process.model import START_CHECK, Process, Status, order_of, parent_of
 from stepwire.process.starting import check_passed, check_refused
 from stepwire.process.walk import go_on, perform, skip_engine_node
@@ -38,7 +39,7 @@ def result_arrived(process: Process, event: Result, draft: Draft) -> Decision:
     return draft.drop(verdict)
 
 
-def judge(process: Process, event: Result) -> str:
+def judge(process: Process, event: Result | Unusable) -> str:
     """Say `apply`, or why not: `passed`, `late` (a revoked epoch), `ahead` of the position."""
     here = _meets(process, event)
     if not here and order_of(event.node, event.attempt) < order_of(process.node, process.attempt):
@@ -50,7 +51,7 @@ def judge(process: Process, event: Result) -> str:
     return "apply" if here else "ahead"
 
 
-def _meets(process: Process, event: Result) -> bool:
+def _meets(process: Process, event: Result | Unusable) -> bool:
     if event.attempt != process.attempt:
         return False
     if event.node == process.node:

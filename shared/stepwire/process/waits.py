@@ -15,8 +15,10 @@ from stepwire.process.happenings import (
     ClaimLost,
     LockDecided,
     TimerFired,
+    Unusable,
 )
-from stepwire.process.model import START_CHECK, Process, Status, parent_of, subscription_lock
+from stepwire.process.model import Process, Status, parent_of, subscription_lock
+from stepwire.process.results import judge
 from stepwire.process.starting import accept_after_lock, refuse_start
 from stepwire.process.walk import (
     begin_again,
@@ -78,6 +80,19 @@ def claim_lost(process: Process, event: ClaimLost, draft: Draft) -> Decision:
     draft.change(lost=lost, alone=lost >= ALONE_AFTER_LOSSES)
     draft.dispatch()
     return draft.decision
+
+
+def unusable(process: Process, event: Unusable, draft: Draft) -> Decision:
+    """What can never be applied fails its process at that position, and whoever runs it loses it."""
+    verdict = judge(process, event) if event.node else "apply"
+    if verdict == "ahead":
+        draft.decision.set_aside = True
+        return draft.decision
+    if verdict != "apply" or process.finished:
+        return draft.drop("passed" if verdict == "apply" else verdict)
+    draft.decision.revoke = process.runnable
+    draft.change(epoch=process.epoch + 1)
+    return _fail_here(draft, Reason.INVALID_INPUT, "Unusable", event.message, event.executor)
 
 
 def lock_decided(process: Process, event: LockDecided, draft: Draft) -> Decision:
@@ -177,9 +192,14 @@ def _fail_await(draft: Draft, class_name: str, message: str, by: str | None) -> 
 
 def _lost_for_good(draft: Draft, executor: str, lost: int) -> Decision:
     message = f"the executor was lost {lost} times in this step"
+    return _fail_here(draft, Reason.NO_EXECUTOR, "ExecutorLost", message, executor)
+
+
+def _fail_here(draft: Draft, reason: Reason, class_name: str, message: str, executor: str | None) -> Decision:
+    """Fail the process at its position, whatever it waits for there."""
     process = draft.process
-    if process.node == START_CHECK:
-        return refuse_start(draft, Reason.NO_EXECUTOR, message)
+    if process.status is Status.CREATED:
+        return refuse_start(draft, reason, message)
     entry = LogEntry(
         node=process.node,
         name=process.manifest.node(process.node).name,
@@ -190,8 +210,8 @@ def _lost_for_good(draft: Draft, executor: str, lost: int) -> Decision:
         completed_at=draft.now,
         executor=executor,
     )
-    draft.settle_pending(reason=Reason.NO_EXECUTOR, detail=f"the input could not be checked: {message}")
-    _fail(draft, entry, "ExecutorLost", message)
+    draft.settle_pending(reason=reason, detail=f"the input could not be checked: {message}")
+    _fail(draft, entry, class_name, message)
     return draft.decision
 
 
