@@ -252,6 +252,7 @@ CREATE TABLE outbox (
     records bytea NOT NULL,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+ALTER TABLE outbox ALTER COLUMN records SET STORAGE EXTERNAL;
 CREATE INDEX outbox_created ON outbox (created_at);
 
 CREATE TABLE set_aside (

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stepwire.chassis.service import Chassis
 from stepwire.contracts.reasons import DeadLetter
+from stepwire_coordinator.deciding import decide
 from stepwire_coordinator.intake import halves
 from stepwire_coordinator.ledger import Ledger
 from stepwire_coordinator.publication import Publication
@@ -21,6 +22,8 @@ from stepwire_coordinator.writing import write
 
 # Connection lost, shutdown, deadlock, serialization, lock timeout, out of space or connections.
 TRANSIENT_CLASSES = ("08", "57", "40", "55", "53", "58")
+# Two coordinators wrote the same command or process at once: the second finds the first one's.
+MET_AT_ONCE = ("commands_pkey", "processes_pkey")
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 2.0
 
@@ -66,12 +69,12 @@ class Applier:
         started = time.perf_counter()
         async with self._engine.begin() as connection:
             tx = Transaction(connection, self._surroundings, work, wait=wait)
-            ledger = await tx.apply()
+            await decide(tx)
             publication = await write(tx)
             await self._chassis.failpoints.hit_async("coordinator.in_transaction")
         await self._chassis.failpoints.hit_async("coordinator.committed")
         self._measure(tx, time.perf_counter() - started)
-        return Applied(ledger, publication)
+        return Applied(tx.ledger, publication)
 
     async def _divide(self, work: Work, error: Exception, *, wait: bool) -> list[Applied]:
         if work.size > 1:
@@ -112,6 +115,8 @@ def is_transient(error: BaseException) -> bool:
         return True
     if not isinstance(error, DBAPIError):
         return isinstance(error, SQLAlchemyError) and "timeout" in str(error).lower()
+    if any(constraint in str(error.orig) for constraint in MET_AT_ONCE):
+        return True
     state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
     return error.connection_invalidated or state is None or state[:2] in TRANSIENT_CLASSES
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from stepwire.contracts.callbacks import CallbackProgress, CallbackReceived, body_hash
 from stepwire.contracts.reasons import DeadLetter
 from stepwire.contracts.tokens import Token, WrongTokenError, derive_key, read_token, verify_token
@@ -12,10 +10,8 @@ from stepwire.process.model import order_of
 from stepwire_coordinator.store import inbox
 from stepwire_coordinator.store.inbox import Await, Received
 from stepwire_coordinator.store.processes import Loaded
+from stepwire_coordinator.transaction import Transaction
 from stepwire_coordinator.work import CallbackItem
-
-if TYPE_CHECKING:
-    from stepwire_coordinator.transaction import Transaction
 
 
 async def settle_callbacks(tx: Transaction) -> None:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sqlalchemy import text
 
 from stepwire.contracts.commands import PauseEngine, ResumeAll, SetInSync, UnpauseEngine
 from stepwire.contracts.reasons import Reason
 from stepwire.process.decision import Answer
 from stepwire_coordinator.store import locks
-
-if TYPE_CHECKING:
-    from stepwire_coordinator.transaction import Transaction
+from stepwire_coordinator.transaction import Transaction
 
 SET_PAUSED = text("""
 UPDATE stepwire_engine.engine_settings

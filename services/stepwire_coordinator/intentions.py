@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -28,34 +28,37 @@ from stepwire.process.decision import Answer
 from stepwire.process.starting import Birth, accept_start, conceive
 from stepwire_coordinator.engine_orders import pause_engine, resume_all, set_in_sync, unpause_engine
 from stepwire_coordinator.ledger import FinalAnswer
-from stepwire_coordinator.store.commands import Registration, Standing, register
+from stepwire_coordinator.store.commands import Registration, Standing, standings_of
 from stepwire_coordinator.store.processes import Birthmarks, Loaded
+from stepwire_coordinator.transaction import Transaction
 from stepwire_coordinator.work import CommandItem, ProcessOrder
-
-if TYPE_CHECKING:
-    from stepwire_coordinator.transaction import Transaction
 
 UNKNOWN_KEPT = timedelta(seconds=10)
 RANKS: dict[type, int] = {AbortProcess: 0, StartProcess: 1}
 LATEST_RANK = 2
 
 
-async def settle_commands(tx: Transaction) -> None:
-    """Apply every command of the work; aborts first, then starts, then the rest."""
+async def register_commands(tx: Transaction) -> None:
+    """Find out which commands were seen before."""
     if not tx.work.commands and not tx.work.refused:
         return
     registrations = [_registration(item.command) for item in tx.work.commands]
     registrations += [_refused_registration(refused) for refused, _ in tx.work.refused]
-    standings = await register(tx.connection, registrations)
+    tx.registrations = {r.command_id: r for r in reversed(registrations)}
+    tx.standings = await standings_of(tx.connection, tx.registrations)
+    tx.now = next(iter(tx.standings.values())).now
     await tx.surroundings.manifests.refresh(tx.connection, {s.workflow for s in tx.work.starts()})
+
+
+async def settle_commands(tx: Transaction) -> None:
+    """Apply every command of the work; aborts first, then starts, then the rest."""
     for refused, _ in tx.work.refused:
-        _settle_refused(tx, refused, standings[refused.command_id])
+        _settle_refused(tx, refused, tx.standings[refused.command_id])
     seen: set[str] = set()
-    hashes = {r.command_id: r.content_hash for r in reversed(registrations)}
     for item in sorted(tx.work.commands, key=_rank):
-        standing = standings[item.command.command_id]
+        standing = tx.standings[item.command.command_id]
         if item.command.command_id in seen:
-            _settle_double(tx, item.command, hashes)
+            _settle_double(tx, item.command)
         elif _is_new(tx, item.command, standing):
             await _settle(tx, item, standing)
         seen.add(item.command.command_id)
@@ -104,9 +107,9 @@ def _settle_refused(tx: Transaction, refused: RefusedCommand, standing: Standing
     tx.ledger.answers.append(FinalAnswer(answer, None, refused.reply_to, remembered))
 
 
-def _settle_double(tx: Transaction, command: AnyCommand, hashes: dict[str, bytes]) -> None:
+def _settle_double(tx: Transaction, command: AnyCommand) -> None:
     """The same id twice in one batch: the first one's answer answers both."""
-    if hashes[command.command_id] == content_hash(command):
+    if tx.registrations[command.command_id].content_hash == content_hash(command):
         tx.ledger.drop("repeated_command")
     else:
         _reused(tx, command.command_id, command.reply_to)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID, uuid4
 
 import orjson
@@ -19,10 +19,8 @@ from stepwire.contracts.events import (
 )
 from stepwire_coordinator.ledger import FinalAnswer
 from stepwire_coordinator.store.processes import Loaded, executed_prefix
+from stepwire_coordinator.transaction import Transaction
 from stepwire_coordinator.work import Origin
-
-if TYPE_CHECKING:
-    from stepwire_coordinator.transaction import Transaction
 
 SOURCE = "stepwire/coordinator"
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -13,19 +12,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stepwire.chassis.settings import CallbackSecret, Settings
 from stepwire.contracts.events import SUBSCRIPTION_LOCKED, SUBSCRIPTION_UNLOCKED
-from stepwire.contracts.steps import AnyResult, EngineNodeReached, StepReported
 from stepwire.process import advance
 from stepwire.process.happenings import CallbackArrived
-from stepwire.process.model import START_CHECK, Process, Status, parent_of, top_of
-from stepwire_coordinator.callbacks import settle_callbacks
+from stepwire.process.model import Status, parent_of
 from stepwire_coordinator.intake import decode_kept
-from stepwire_coordinator.intentions import settle_commands
 from stepwire_coordinator.ledger import Ledger
 from stepwire_coordinator.manifests import Manifests
 from stepwire_coordinator.store import inbox, journal, locks, processes
+from stepwire_coordinator.store.commands import Registration, Standing
 from stepwire_coordinator.store.inbox import Await, Received
 from stepwire_coordinator.store.journal import Aside
-from stepwire_coordinator.work import Origin, ResultItem, Work
+from stepwire_coordinator.work import Origin, Work
 
 MAX_LOCK_ROUNDS = 64
 NEVER = datetime.min.replace(tzinfo=UTC)
@@ -58,24 +55,15 @@ class Transaction:
         self.ledger = Ledger()
         self.now = NEVER
         self._wait = wait
+        self.standings: dict[str, Standing] = {}
+        self.registrations: dict[str, Registration] = {}
         self._unknown: set[UUID] = set()
         self._held: set[UUID] = set()
 
-    async def apply(self) -> Ledger:
-        """Decide everything; nothing is written yet but commands, locks and the inbox."""
-        await self._load()
-        await settle_commands(self)
-        for lost_id, lost in self.work.lost:
-            self.advance_if_here(lost_id, lost)
-        self._apply_results()
-        await settle_callbacks(self)
-        await self._fire_timers()
-        await self._settle()
-        return self.ledger
-
     # reading
 
-    async def _load(self) -> None:
+    async def load(self) -> None:
+        """Lock and read every process of the work; what somebody else holds is left out."""
         wanted = self.work.process_ids()
         if wanted:
             rows = await processes.load(self.connection, wanted, wait=self._wait)
@@ -110,6 +98,10 @@ class Transaction:
         """Whether there is no such process."""
         return process_id in self._unknown
 
+    def is_held(self, process_id: UUID) -> bool:
+        """Whether somebody else has the process under lock right now."""
+        return process_id in self._held
+
     def set_aside(self, origin: Origin | None, process_id: UUID, kind: str) -> None:
         """Keep a record until its process can take it."""
         if origin is not None:
@@ -128,69 +120,8 @@ class Transaction:
         self.ledger.take(row, decision)
         return True
 
-    def _apply_results(self) -> None:
-        by_process: dict[UUID, list[ResultItem]] = defaultdict(list)
-        for item in self.work.results:
-            by_process[item.result.process_id].append(item)
-        for process_id, items in by_process.items():
-            if process_id in self.ledger.rows:
-                self._apply_results_of(process_id, items)
-            elif process_id in self._held:
-                for item in items:
-                    self.set_aside(item.origin, process_id, "result")
-            else:
-                self.ledger.drop("unknown_process")
-
-    def _apply_results_of(self, process_id: UUID, items: list[ResultItem]) -> None:
-        """Apply in the order of positions; what is ahead waits for the gap to close."""
-        waiting = items
-        while waiting:
-            ahead = [item for item in waiting if not self._apply_result(process_id, item)]
-            if len(ahead) == len(waiting):
-                self._keep_ahead(process_id, ahead)
-                return
-            waiting = ahead
-
-    def _apply_result(self, process_id: UUID, item: ResultItem) -> bool:
-        row = self.ledger.rows[process_id]
-        row.process = self._adopt(row.process, item.result)
-        decision = advance(row.process, item.result, self.now)
-        if decision.set_aside:
-            return False
-        if item.kept:
-            self.ledger.taken.append(item.origin)
-        if decision.dropped:
-            self.ledger.drop(decision.dropped)
-        self.ledger.take(row, decision)
-        return True
-
-    def _keep_ahead(self, process_id: UUID, items: list[ResultItem]) -> None:
-        for item in items:
-            if not item.kept:
-                self.set_aside(item.origin, process_id, "result")
-
-    def _adopt(self, process: Process, result: AnyResult) -> Process:
-        """Go on by the executor's manifest where it fits what was executed so far."""
-        if not isinstance(result, StepReported | EngineNodeReached):
-            return process
-        if result.manifest == process.manifest.hash or result.epoch != process.epoch:
-            return process
-        offered = self.surroundings.manifests.get(result.manifest)
-        at = 0 if process.node == START_CHECK else int(top_of(process.node)) - 1
-        if offered is None or len(offered.chain) <= at + 1:
-            return process
-        fits = offered.chain[at] == process.manifest.chain[at]
-        return replace(process, manifest=offered) if fits else process
-
-    async def _fire_timers(self) -> None:
-        """A callback accepted before the deadline beats its timeout, so the inbox is asked first."""
-        timed = [p for p, t in self.work.timers if t.kind == "callback_timeout"]
-        await self.take_from_inbox({*timed, *self.work.inbox})
-        for process_id, timer in self.work.timers:
-            if self.advance_if_here(process_id, timer) or process_id in self._unknown:
-                self.ledger.fired.append((process_id, timer.kind, timer.epoch))
-
-    async def _settle(self) -> None:
+    async def settle(self) -> None:
+        """Decide locks and take early callbacks until nothing more follows."""
         await self._settle_locks()
         await self.take_from_inbox(set(self._newly_awaiting()))
         await self._settle_locks()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid4
+from typing import Any
+from uuid import UUID
 
 import orjson
 from sqlalchemy import text
@@ -12,12 +12,10 @@ from sqlalchemy import text
 from stepwire.process.decision import LogEntry
 from stepwire_coordinator.ledger import FinalAnswer, Ledger
 from stepwire_coordinator.publication import Publication, answer_data, publish_all
-from stepwire_coordinator.store import inbox, journal, locks, processes
-from stepwire_coordinator.store.commands import ANSWERED_PART
+from stepwire_coordinator.store import commands, inbox, journal, locks, processes
+from stepwire_coordinator.store.commands import AnswerRow
 from stepwire_coordinator.store.parts import Parts
-
-if TYPE_CHECKING:
-    from stepwire_coordinator.transaction import Transaction
+from stepwire_coordinator.transaction import Transaction
 
 BODIES = text("""
 SELECT command_id, body FROM stepwire_engine.commands
@@ -31,7 +29,7 @@ async def write(tx: Transaction) -> Publication:
     publication = publish_all(tx, await _given_pages(tx))
     parts = Parts()
     _add_rows(parts, tx.ledger)
-    _add_answers(parts, tx.ledger, publication)
+    _add_answers(parts, tx, publication)
     _add_journal(parts, tx)
     if publication.outbox_id is not None:
         journal.add_outbox(parts, publication.outbox_id, publication.outbox_records)
@@ -76,34 +74,26 @@ def _add_journal(parts: Parts, tx: Transaction) -> None:
         parts.add("released", locks.RELEASE_PART, values)
 
 
-def _add_answers(parts: Parts, ledger: Ledger, publication: Publication) -> None:
-    rows: dict[str, tuple[str, str | None, str | None, UUID | None]] = {}
-    for command_id in ledger.held:
-        rows[command_id] = ("held", None, None, None)
-    for command_id in ledger.pending:
-        rows[command_id] = ("pending", None, None, None)
+def _add_answers(parts: Parts, tx: Transaction, publication: Publication) -> None:
+    ledger = tx.ledger
+    rows = dict.fromkeys(ledger.held, AnswerRow("held"))
+    rows |= dict.fromkeys(ledger.pending, AnswerRow("pending"))
     for given in ledger.answers:
         if given.remembered:
             rows[given.answer.command_id] = _answer_row(given, publication)
-    if rows:
-        values = {
-            "answered_ids": list(rows),
-            "answered_statuses": [row[0] for row in rows.values()],
-            "answered_reasons": [row[1] for row in rows.values()],
-            "answered_bodies": [row[2] for row in rows.values()],
-            "answered_event_ids": [row[3] for row in rows.values()],
-        }
-        parts.add("answered", ANSWERED_PART, values)
+    here = {i for i in rows if i in tx.standings and not tx.standings[i].known}
+    if here:
+        inserted = [(tx.registrations[i], rows[i]) for i in sorted(here)]
+        parts.add("inserted", commands.INSERTED_PART, commands.insert_values(inserted))
+    if updated := [(i, row) for i, row in rows.items() if i not in here]:
+        parts.add("answered", commands.ANSWERED_PART, commands.update_values(updated))
 
 
-def _answer_row(
-    given: FinalAnswer,
-    publication: Publication,
-) -> tuple[str, str | None, str | None, UUID | None]:
+def _answer_row(given: FinalAnswer, publication: Publication) -> AnswerRow:
     status = "accepted" if given.answer.accepted else "rejected"
     reason = str(given.answer.reason) if given.answer.reason else None
     body = orjson.dumps(answer_data(given)).decode()
-    return status, reason, body, publication.answer_ids.get(given.answer.command_id) or uuid4()
+    return AnswerRow(status, reason, body, publication.answer_ids[given.answer.command_id])
 
 
 async def _write_rest(tx: Transaction) -> None:

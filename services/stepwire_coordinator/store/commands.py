@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -10,31 +11,18 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-# The ids are sorted: two coordinators that register the same ids wait for each other in order.
-REGISTER = text("""
-WITH engine AS (SELECT paused FROM stepwire_engine.engine_settings FOR SHARE)
-INSERT INTO stepwire_engine.commands
-    (command_id, type, process_id, content_hash, body, reply_to)
-SELECT * FROM unnest(
-    CAST(:command_ids AS text[]), CAST(:types AS text[]), CAST(:process_ids AS uuid[]),
-    CAST(:hashes AS bytea[]), CAST(:bodies AS bytea[]), CAST(:replies AS text[]))
-    AS given (command_id, type, process_id, content_hash, body, reply_to)
-ORDER BY command_id
-ON CONFLICT (command_id) DO NOTHING
-RETURNING command_id, received_at, EXISTS (
-    SELECT 1 FROM stepwire_engine.processes AS p WHERE p.process_id = commands.process_id),
-    (SELECT paused FROM engine)
-""")
-
-KNOWN = text("""
-WITH engine AS (SELECT paused FROM stepwire_engine.engine_settings FOR SHARE)
-SELECT command_id, status, content_hash, process_id, answer, answer_id, reply_to, received_at,
-    EXISTS (SELECT 1 FROM stepwire_engine.processes AS p WHERE p.process_id = c.process_id) AS taken,
-    (SELECT paused FROM engine) AS paused
-FROM stepwire_engine.commands AS c
-WHERE command_id = ANY(CAST(:command_ids AS text[]))
-ORDER BY command_id
-FOR NO KEY UPDATE
+# What is known of these commands; the rows of those that are known are locked in order.
+STANDINGS = text("""
+WITH engine AS (SELECT paused FROM stepwire_engine.engine_settings FOR SHARE),
+known AS (
+    SELECT * FROM stepwire_engine.commands WHERE command_id = ANY(CAST(:command_ids AS text[]))
+    ORDER BY command_id FOR NO KEY UPDATE)
+SELECT given.command_id, known.status, known.content_hash, known.answer, known.answer_id,
+    known.reply_to, known.received_at, (SELECT paused FROM engine), clock_timestamp(),
+    EXISTS (SELECT 1 FROM stepwire_engine.processes AS p WHERE p.process_id = given.process_id)
+FROM unnest(CAST(:command_ids AS text[]), CAST(:process_ids AS uuid[]))
+    AS given (command_id, process_id)
+LEFT JOIN known ON known.command_id = given.command_id
 """)
 
 # Received: answered over HTTP but never seen on the topic. Held: the process is not known yet.
@@ -61,6 +49,26 @@ WHERE c.command_id = a.command_id
 """
 
 
+# Written with its answer in the end, not before: the rare id that two coordinators meet at once
+# fails one of the two batches, which is applied again and finds the other's answer.
+INSERTED_PART = """
+INSERT INTO stepwire_engine.commands
+    (command_id, type, process_id, content_hash, body, reply_to, status, reason, answer,
+     answer_id, answered_at)
+SELECT g.command_id, g.type, g.process_id, g.content_hash, g.body, g.reply_to, g.status, g.reason,
+    CAST(g.answer AS jsonb), g.answer_id,
+    CASE WHEN g.answer IS NULL THEN NULL ELSE clock_timestamp() END
+FROM unnest(
+    CAST(:m_ids AS text[]), CAST(:m_types AS text[]), CAST(:m_processes AS uuid[]),
+    CAST(:m_hashes AS bytea[]), CAST(:m_bodies AS bytea[]), CAST(:m_replies AS text[]),
+    CAST(:m_statuses AS text[]), CAST(:m_reasons AS text[]), CAST(:m_answers AS text[]),
+    CAST(:m_event_ids AS uuid[]))
+    AS g (command_id, type, process_id, content_hash, body, reply_to, status, reason, answer,
+          answer_id)
+ORDER BY g.command_id
+"""
+
+
 class Registration(NamedTuple):
     """One command as it is to be registered."""
 
@@ -72,73 +80,85 @@ class Registration(NamedTuple):
     reply_to: str | None
 
 
+class AnswerRow(NamedTuple):
+    """How a command stands after this transaction; without `body` there is no answer yet."""
+
+    status: str
+    reason: str | None = None
+    body: str | None = None
+    event_id: UUID | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What is known of a command: `fresh` ones are to be applied, others were seen before."""
+    """What is known of a command: `known` has a row, `fresh` is still to be applied."""
 
+    known: bool
     fresh: bool
     same: bool
     taken: bool
+    paused: bool
     status: str
     received_at: datetime
-    paused: bool
+    now: datetime
     answer: dict[str, Any] | None = None
     answer_id: UUID | None = None
     reply_to: str | None = None
 
 
-async def register(
+async def standings_of(
     connection: AsyncConnection,
-    registrations: list[Registration],
-) -> dict[str, Standing]:
-    """Write the commands nobody has seen, and read what is known of the others."""
-    first = {r.command_id: r for r in reversed(registrations)}
-    given = [first[command_id] for command_id in sorted(first)]
-    rows = await connection.execute(
-        REGISTER,
-        {
-            "command_ids": [r.command_id for r in given],
-            "types": [r.type for r in given],
-            "process_ids": [r.process_id for r in given],
-            "hashes": [r.content_hash for r in given],
-            "bodies": [r.body for r in given],
-            "replies": [r.reply_to for r in given],
-        },
-    )
-    standings = {
-        row[0]: Standing(
-            fresh=True,
-            same=True,
-            taken=row[2],
-            status="received",
-            received_at=row[1],
-            paused=row[3],
-        )
-        for row in rows
-    }
-    seen = [r.command_id for r in given if r.command_id not in standings]
-    if seen:
-        standings |= await _known(connection, seen, first)
-    return standings
-
-
-async def _known(
-    connection: AsyncConnection,
-    command_ids: list[str],
     given: dict[str, Registration],
 ) -> dict[str, Standing]:
-    rows = (await connection.execute(KNOWN, {"command_ids": command_ids})).mappings()
-    return {
-        row["command_id"]: Standing(
-            fresh=row["status"] in {"received", "held"},
-            same=row["content_hash"] == given[row["command_id"]].content_hash,
-            taken=row["taken"],
-            status=row["status"],
-            received_at=row["received_at"],
-            paused=row["paused"],
-            answer=row["answer"],
-            answer_id=row["answer_id"],
-            reply_to=row["reply_to"],
-        )
-        for row in rows
+    """Read what is known of these commands."""
+    ordered = [given[command_id] for command_id in sorted(given)]
+    values = {
+        "command_ids": [r.command_id for r in ordered],
+        "process_ids": [r.process_id for r in ordered],
     }
+    rows = await connection.execute(STANDINGS, values)
+    return {row[0]: _standing(row, given[row[0]]) for row in rows}
+
+
+def insert_values(rows: list[tuple[Registration, AnswerRow]]) -> dict[str, list[Any]]:
+    """Parameters of `INSERTED_PART`."""
+    return {
+        "m_ids": [r.command_id for r, _ in rows],
+        "m_types": [r.type for r, _ in rows],
+        "m_processes": [r.process_id for r, _ in rows],
+        "m_hashes": [r.content_hash for r, _ in rows],
+        "m_bodies": [r.body for r, _ in rows],
+        "m_replies": [r.reply_to for r, _ in rows],
+        "m_statuses": [a.status for _, a in rows],
+        "m_reasons": [a.reason for _, a in rows],
+        "m_answers": [a.body for _, a in rows],
+        "m_event_ids": [a.event_id for _, a in rows],
+    }
+
+
+def update_values(rows: list[tuple[str, AnswerRow]]) -> dict[str, list[Any]]:
+    """Parameters of `ANSWERED_PART`."""
+    return {
+        "answered_ids": [command_id for command_id, _ in rows],
+        "answered_statuses": [a.status for _, a in rows],
+        "answered_reasons": [a.reason for _, a in rows],
+        "answered_bodies": [a.body for _, a in rows],
+        "answered_event_ids": [a.event_id for _, a in rows],
+    }
+
+
+def _standing(row: Sequence[Any], registration: Registration) -> Standing:
+    known = row[1] is not None
+    return Standing(
+        known=known,
+        fresh=not known or row[1] in {"received", "held"},
+        same=not known or row[2] == registration.content_hash,
+        taken=row[9],
+        paused=row[7],
+        status=row[1] or "received",
+        received_at=row[6] or row[8],
+        now=row[8],
+        answer=row[3],
+        answer_id=row[4],
+        reply_to=row[5],
+    )
