@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from uuid import UUID
 
 from stepwire.chassis.errors import SettingsError
@@ -18,6 +19,7 @@ from stepwire_executor.checks import Checks
 from stepwire_executor.claiming import Claimer
 from stepwire_executor.dead_letters import DeadLetters
 from stepwire_executor.fetching import Fetcher
+from stepwire_executor.forms import FormDesk, FormService
 from stepwire_executor.leases import Identity, Leases
 from stepwire_executor.living import Executor, Rooms
 from stepwire_executor.offering import host_name
@@ -33,7 +35,8 @@ from stepwire_executor.tasks import RunTasks
 from stepwire_executor.threads import AsyncThread, Mailbox, Threads
 from stepwire_executor.transactions import Finisher, Sessions
 
-GROUP = "stepwire-executor"
+GROUP = "executor"
+FORMS_GROUP = "executor.forms"
 
 
 def main(settings: Settings) -> int:
@@ -66,10 +69,12 @@ def build(chassis: Chassis) -> Executor:
     publisher = Publisher(chassis.producer, settings.topic(topics.STEP_RESULTS), log)
     signals = Signals()
     runs = RunTasks(Runner(shop, attempts, checks, publisher, signals, log), slots, signals)
-    poller = _poller(chassis)
+    dead_letters = DeadLetters(chassis.producer, chassis.metrics.dead_letters, log)
+    poller = _poller(chassis, dead_letters)
     claimer = Claimer(chassis.engine, UUID(chassis.instance), plans, chassis.failpoints, log)
     fetcher = Fetcher(poller, claimer, _waiting(settings, plans), runs, log)
-    return Executor(chassis, plans, rooms, leases, runs, attempts, fetcher, poller)
+    forms = _forms(chassis, FormDesk(checks, plans, chassis.engine), dead_letters)
+    return Executor(chassis, plans, rooms, leases, runs, attempts, fetcher, poller, forms)
 
 
 def _rooms(chassis: Chassis) -> Rooms:
@@ -110,12 +115,19 @@ def _workshop(chassis: Chassis, leases: Leases, sessions: Sessions) -> Workshop:
     )
 
 
-def _poller(chassis: Chassis) -> Poller | None:
+def _poller(chassis: Chassis, dead_letters: DeadLetters) -> Poller | None:
+    settings = chassis.settings
     if chassis.failpoints.enabled("executor.ignore_step_commands"):
         return None
-    consumer = make_consumer(chassis.settings, group=GROUP)
-    dead_letters = DeadLetters(chassis.producer, chassis.metrics.dead_letters, chassis.log)
-    return Poller(consumer, dead_letters, chassis.log)
+    names = [settings.topic(topics.step_commands(queue)) for queue in settings.queues]
+    return Poller(partial(make_consumer, settings, group=GROUP), names, dead_letters, chassis.log)
+
+
+def _forms(chassis: Chassis, desk: FormDesk, dead_letters: DeadLetters) -> FormService:
+    settings = chassis.settings
+    consumer = partial(make_consumer, settings, group=FORMS_GROUP, enable_auto_commit=True)
+    replies = settings.topic(topics.FORMS_REPLIES)
+    return FormService(consumer, desk, chassis.producer, replies, dead_letters, chassis.log)
 
 
 def _waiting(settings: Settings, plans: Plans) -> Waiting:

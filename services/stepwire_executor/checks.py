@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from stepwire.contracts.forms import FormVerdict
 from stepwire.data.session import StepSession, StepTransaction, use_transaction
-from stepwire.flow import forms
+from stepwire.flow import forms, runner
 from stepwire.flow.errors import FormIncomplete, FormInvalid
+from stepwire.flow.lists import Step
 from stepwire.flow.outcomes import StepError, step_error
 from stepwire.flow.predicates import PredicateContext, RunPredicateFail, evaluate_predicate
 from stepwire.flow.types import State
@@ -98,20 +99,20 @@ class Checks:
             return _broken(error, "not_allowed")
         return None if allowed else Checked("not_allowed", detail=f"{user or 'an unknown user'} may not do this")
 
-    async def input(self, form: Callable[..., Any], state: State, pages: Sequence[dict[str, Any]]) -> Checked:
+    async def input(self, step: Step, state: State, pages: Sequence[dict[str, Any]]) -> Checked:
         """Ask the form of an input step."""
-        is_async = forms.is_async_form(form)
-        fill = forms.fill_async if is_async else forms.fill
-        return await self._pages(form, partial(fill, form, state, pages))
+        resume: Callable[..., Any] = runner.resume_input_async if step.is_async else runner.resume_input
+        return await self._pages(step.function, partial(resume, step, state, pages))
 
     async def _form(self, asked: Asked) -> Checked:
         form = asked.workflow.initial_input_form
-        start = forms.start_form_async if forms.is_async_form(form) else forms.start_form
+        start: Callable[..., Any] = forms.start_form_async if forms.is_async_form(form) else forms.start_form
         return await self._pages(form, partial(start, asked.workflow, asked.state, asked.pages))
 
     async def _pages(self, form: Callable[..., Any] | None, work: Callable[[], Any]) -> Checked:
         try:
-            return Checked("complete", given=await self._ask(form, work))
+            given = await self._ask(form, work)
+            return Checked("complete", given=given if isinstance(given, dict) else {})
         except FormIncomplete as wanted:
             return Checked("next_page", detail="a page is missing: send all pages", form=wanted.form, meta=wanted.meta)
         except FormInvalid as invalid:

@@ -10,6 +10,7 @@ from stepwire.chassis.settings import Settings
 from stepwire.contracts import topics
 from stepwire_executor.attempts import Attempts
 from stepwire_executor.fetching import Fetcher
+from stepwire_executor.forms import FormService
 from stepwire_executor.leases import Leases
 from stepwire_executor.offering import offer
 from stepwire_executor.plans import Plans
@@ -18,6 +19,7 @@ from stepwire_executor.slots import Slots
 from stepwire_executor.tasks import RunTasks
 from stepwire_executor.threads import AsyncThread, Mailbox, Threads
 from stepwire_executor.transactions import Sessions
+from stepwire_executor.watching import Watchdog
 
 DRAIN_SECONDS = 20.0
 LAST_WORDS_SECONDS = 5.0
@@ -60,6 +62,7 @@ class Executor:
     attempts: Attempts
     fetcher: Fetcher
     poller: Poller | None
+    forms: FormService
 
     async def live(self) -> int:
         """Serve until `stopping` is set, then drain; returns the exit code."""
@@ -67,21 +70,34 @@ class Executor:
         self.leases.start()
         await self.leases.next_beat()
         if self.poller is not None:
-            await self.poller.start(run_topics(self.chassis.settings))
+            await self.poller.start()
+        forms = asyncio.create_task(self.forms.run(form_topics(self.chassis.settings)), name="forms")
         fetching = asyncio.create_task(self.fetcher.run(), name="fetch")
-        code = await self._until_told(fetching)
-        await self._drain(fetching)
+        code = await self._until_told(fetching, forms)
+        await self._drain(fetching, forms)
         return code
 
-    async def _until_told(self, fetching: asyncio.Task[None]) -> int:
+    async def _until_told(self, *working: asyncio.Task[None]) -> int:
         """Wait for the order to stop, or for a reason to."""
         stopping = asyncio.create_task(self.chassis.stopping.wait())
-        while not stopping.done() and not fetching.done():
-            await asyncio.wait({stopping, fetching}, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            if self._exhausted():
-                return EXIT_FAILED
-        stopping.cancel()
-        return EXIT_FAILED if fetching.done() else EXIT_DONE
+        watching = asyncio.create_task(self._watch(), name="watch")
+        ends = {stopping, watching, *working}
+        try:
+            while not any(task.done() for task in ends):
+                await asyncio.wait(ends, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                if self._exhausted():
+                    return EXIT_FAILED
+            return EXIT_DONE if stopping.done() else EXIT_FAILED
+        finally:
+            stopping.cancel()
+            watching.cancel()
+            await asyncio.wait({stopping, watching})
+
+    async def _watch(self) -> None:
+        if self.poller is None:
+            await self.chassis.stopping.wait()
+            return
+        self.chassis.log.error(await Watchdog(self.chassis, self.poller).run(), action="watch")
 
     def _exhausted(self) -> bool:
         threads = self.rooms.threads
@@ -95,11 +111,12 @@ class Executor:
         )
         return True
 
-    async def _drain(self, fetching: asyncio.Task[None]) -> None:
+    async def _drain(self, fetching: asyncio.Task[None], forms: asyncio.Task[None]) -> None:
         """Take nothing more, let running steps end, and say where the rest stands."""
         self.runs.signals.draining = True
         self.leases.draining = True
-        await asyncio.wait({fetching})
+        self.forms.stop()
+        await asyncio.wait({fetching, forms}, timeout=DRAIN_SECONDS)
         if not await self._empty(DRAIN_SECONDS):
             given_up = await self.attempts.give_up()
             self.chassis.log.warning("Steps did not end in time and are given up.", action="drain", steps=given_up)
@@ -108,14 +125,15 @@ class Executor:
             await self.poller.stop()
         await asyncio.to_thread(self.leases.stop)
         await self.rooms.close()
-        if not fetching.cancelled() and (error := fetching.exception()) is not None:
-            raise error
+        for task in (fetching, forms):
+            if task.done() and (error := task.exception()) is not None:
+                raise error
 
     async def _empty(self, seconds: float) -> bool:
         slots: Slots = self.runs.slots
         return await slots.wait_free(slots.size, seconds)
 
 
-def run_topics(settings: Settings) -> list[str]:
-    """The topics that carry the runs of our queues."""
-    return [settings.topic(topics.step_commands(queue)) for queue in settings.queues]
+def form_topics(settings: Settings) -> list[str]:
+    """The topics that carry the form requests of our queues."""
+    return [settings.topic(topics.forms_requests(queue)) for queue in settings.queues]

@@ -1,0 +1,158 @@
+"""Form requests of gateways: the verdict on pages, asked of the authors' code."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+from structlog.typing import FilteringBoundLogger
+
+from stepwire.chassis.errors import ChassisError
+from stepwire.chassis.kafka import Outgoing, Producer
+from stepwire.contracts.base import encode
+from stepwire.contracts.forms import FormReply, FormRequest, FormVerdict
+from stepwire.contracts.reasons import DeadLetter
+from stepwire.data.states import standing_of
+from stepwire.flow.errors import UnknownNode
+from stepwire.flow.types import NodeKind
+from stepwire_executor.checks import Asked, Checked, Checks
+from stepwire_executor.dead_letters import DeadLetters
+from stepwire_executor.plans import Plans
+
+AT_ONCE = 16
+
+
+class FormDesk:
+    """Answers one request."""
+
+    def __init__(self, checks: Checks, plans: Plans, engine: AsyncEngine) -> None:
+        self._checks = checks
+        self._plans = plans
+        self._engine = engine
+
+    async def answer(self, request: FormRequest) -> FormReply:
+        """The verdict on the pages of `request`."""
+        checked = await (self._resume(request) if request.kind == "resume" else self._start(request))
+        if checked is None:
+            return _reply(request, "unserved", detail=f"workflow {request.workflow!r} is not served here")
+        return _reply(
+            request,
+            checked.verdict,
+            detail=checked.detail,
+            form=checked.form,
+            meta=checked.meta,
+            errors=checked.errors,
+        )
+
+    async def _start(self, request: FormRequest) -> Checked | None:
+        plan = self._plans.get(request.workflow)
+        if plan is None:
+            return None
+        reporter = request.reporter or request.user or request.source
+        asked = Asked(plan.workflow, request.user_inputs, request.user, reporter, request.process_id)
+        return await self._checks.start(asked)
+
+    async def _resume(self, request: FormRequest) -> Checked | None:
+        if request.process_id is None or request.node is None:
+            return Checked("failed", detail="a resume request names process_id and node")
+        try:
+            async with self._engine.connect() as connection:
+                standing = await standing_of(connection, request.process_id)
+        except (DBAPIError, OSError) as error:
+            return Checked("failed", detail=f"the database does not answer: {error}")
+        plan = self._plans.get(request.workflow)
+        if standing is None or plan is None or standing.prefix not in plan.chain:
+            return None
+        try:
+            step = plan.at(request.node).step
+        except UnknownNode as error:
+            return Checked("failed", detail=str(error))
+        if step.kind is not NodeKind.INPUT:
+            return Checked("failed", detail=f"step {step.name!r} takes no input")
+        refused = await self._checks.authorize(step.resume_auth_callback, request.user)
+        return refused or await self._checks.input(step, standing.state, request.user_inputs)
+
+
+class FormService:
+    """Reads requests at its leisure: a lost one is asked again by its gateway."""
+
+    def __init__(
+        self,
+        make_consumer: Callable[[], AIOKafkaConsumer],
+        desk: FormDesk,
+        producer: Producer,
+        replies: str,
+        dead_letters: DeadLetters,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._make_consumer = make_consumer
+        self._desk = desk
+        self._producer = producer
+        self._replies = replies
+        self._dead_letters = dead_letters
+        self._log = log
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    async def run(self, topics: list[str], poll_seconds: float = 0.5) -> None:
+        """Answer until `stop` is called."""
+        consumer = self._make_consumer()
+        consumer.subscribe(topics=topics)
+        await consumer.start()
+        try:
+            while not self._stopping:
+                await self._take(consumer, poll_seconds)
+        finally:
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+            await consumer.stop()
+
+    def stop(self) -> None:
+        """Take no more requests."""
+        self._stopping = True
+
+    async def _take(self, consumer: AIOKafkaConsumer, poll_seconds: float) -> None:
+        polled = await consumer.getmany(timeout_ms=int(poll_seconds * 1000), max_records=AT_ONCE)
+        for records in polled.values():
+            for record in records:
+                await self._places.acquire()
+                task = asyncio.create_task(self._serve(record))
+                self._tasks.add(task)
+                task.add_done_callback(self._served)
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._places.release()
+
+    async def _serve(self, record: ConsumerRecord[Any, Any]) -> None:
+        try:
+            request = FormRequest.model_validate_json(record.value or b"")
+        except ValidationError as error:
+            await self._put_aside(record, str(error))
+            return
+        if (datetime.now(UTC) - request.time).total_seconds() > request.deadline_seconds:
+            return
+        reply = await self._desk.answer(request)
+        try:
+            await self._producer.send(Outgoing(self._replies, encode(reply), request.gateway.encode()))
+        except ChassisError as error:
+            self._log.warning("A form reply was not taken.", action="reply", reason=str(error))
+
+    async def _put_aside(self, record: ConsumerRecord[Any, Any], detail: str) -> None:
+        try:
+            await self._dead_letters.put(record, DeadLetter.MALFORMED, detail)
+        except ChassisError as error:
+            self._log.warning("A dead letter was not taken.", action="dead_letter", reason=str(error))
+
+
+def _reply(request: FormRequest, verdict: FormVerdict, **told: Any) -> FormReply:
+    return FormReply(
+        request_id=request.id, gateway=request.gateway, verdict=verdict, source="stepwire/executor", **told
+    )
