@@ -73,7 +73,7 @@ def _step(
         "state_delta": changed,
         "node": top_of(last["node"]),
         "retries": sum(row["retries"] for row in rows),
-        "sub_steps": list(_sub_steps(process_id, rows)),
+        "sub_steps": list(_sub_steps(process_id, rows, manifest)),
     }
 
 
@@ -91,13 +91,15 @@ def _facts(row: Row) -> Step:
     }
 
 
-def _sub_steps(process_id: UUID, rows: Sequence[Row]) -> Iterator[Step]:
+def _sub_steps(process_id: UUID, rows: Sequence[Row], manifest: Manifest | None) -> Iterator[Step]:
     """What happened beneath a callback step or a group, the last word of each sub-node."""
     for at, row in enumerate(rows):
         followed = rows[at + 1 :]
         if "." not in row["node"] or any(later["node"] == row["node"] for later in followed):
             continue
-        facts = {"step_id": uuid5(process_id, f"step {row['seq']}"), "name": row["name"], **_facts(row)}
+        node = _node(manifest, row["node"])
+        name = row["name"] if node is None else node.name
+        facts = {"step_id": uuid5(process_id, f"step {row['seq']}"), "name": name, **_facts(row)}
         # The action itself is done when it waits; once something followed, it waits no more.
         if row["status"] == AWAITING and followed:
             facts["status"] = "success"

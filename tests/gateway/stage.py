@@ -34,6 +34,12 @@ from stepwire.flow.manifest import Manifest
 from stepwire_gateway.app import Gateway
 
 WAIT_SECONDS = 20.0
+FIELDS = {
+    *("process_id", "workflow_id", "workflow_name", "workflow_target", "is_task", "last_status", "last_step"),
+    *("assignee", "created_by", "started_at", "last_modified_at", "failed_reason", "note", "product_id"),
+    *("customer_id", "waiting_on", "labels", "priority", "attempt", "progress"),
+}
+DETAIL_FIELDS = {"traceback", "subscriptions", "current_state", "form", "steps"}
 
 Script = Callable[[dict[str, Any]], dict[str, Any] | None]
 
@@ -172,6 +178,22 @@ class Stage:
         """How many callbacks had this outcome."""
         value = self.metrics.registry.get_sample_value("stepwire_callbacks_total", {"outcome": outcome})
         return value or 0.0
+
+
+async def read(stage: Stage, process_id: UUID) -> dict[str, Any]:
+    """The body of one process."""
+    response = await stage.http.get(f"/api/processes/{process_id}")
+    assert response.status_code == 200
+    body: dict[str, Any] = response.json()
+    return body
+
+
+async def listed(stage: Stage, **params: Any) -> list[dict[str, Any]]:
+    """The list for these parameters."""
+    response = await stage.http.get("/api/processes/", params=params)
+    assert response.status_code == 200, response.text
+    body: list[dict[str, Any]] = response.json()
+    return body
 
 
 @asynccontextmanager
