@@ -39,7 +39,11 @@ ANSWER_SECONDS = 30.0
 POLL_SECONDS = 0.03
 CONFLICT = 409
 
-CLAIMS_SQL = "SELECT count(*) FROM stepwire_engine.run_claims WHERE ended_at IS NULL AND NOT revoked"
+CLAIMS_SQL = """
+    SELECT count(*) FROM stepwire_engine.run_claims c
+    JOIN stepwire_engine.processes p ON p.process_id = c.process_id AND p.epoch = c.epoch
+    WHERE p.runnable AND c.ended_at IS NULL AND NOT c.revoked
+"""
 GAP_SQL = """
     SELECT e.process_id, e.node, e.attempt, e.effect FROM node_effects e
     WHERE e.done_at < clock_timestamp() - make_interval(secs => $1) AND NOT EXISTS (
@@ -47,6 +51,10 @@ GAP_SQL = """
         WHERE s.process_id = e.process_id AND s.node = e.node AND s.status = 'success')
 """
 EXECUTED_SQL = "SELECT process_id::text, count(*) FROM stepwire_engine.process_steps GROUP BY process_id"
+
+
+class DemoError(Exception):
+    """The demo could not be played; the sentence says why."""
 
 
 class Demo:
@@ -71,9 +79,7 @@ class Demo:
             try:
                 await self._play()
             finally:
-                following.cancel()
-                with suppress(asyncio.CancelledError):
-                    await following
+                await _cancelled(following, *self._confirming)
             return await self._show_results()
 
     async def _play(self) -> None:
@@ -130,7 +136,7 @@ class Demo:
         async def answered() -> bool:
             try:
                 response = await self._gateway.put(path, json=pages, params={"user": "noc"})
-            except httpx.TimeoutException:
+            except httpx.TransportError:
                 return False
             # 409: an earlier try was taken after all.
             return response.is_success or response.status_code == CONFLICT
@@ -142,7 +148,7 @@ class Demo:
         """Kill the executor while a step is committed and nobody knows it yet.
 
         Raises:
-            RuntimeError: the moment does not come.
+            DemoError: the moment does not come.
         """
         gap: list[Any] = []
 
@@ -151,14 +157,14 @@ class Demo:
             return len(gap) > 0
 
         if not await eventually(is_there, KILL_SECONDS):
-            raise RuntimeError("no step was seen between its commit and the publication of its result")
+            raise DemoError("no step was seen between its commit and the publication of its result")
         self._scene.kill_executor()
         self._tell_gap(*gap)
 
     async def _gap(self) -> list[Any]:
         claims = await self._database.fetchval(CLAIMS_SQL)
-        found = await self._database.fetchrow(GAP_SQL, ON_ITS_WAY_SECONDS)
-        return [claims, *found] if claims >= LEAST_CLAIMS and found else []
+        found = await self._database.fetch(GAP_SQL, ON_ITS_WAY_SECONDS)
+        return [claims, *found[0]] if claims >= LEAST_CLAIMS and len(found) == 1 else []
 
     def _tell_gap(self, claims: int, process_id: UUID, node: str, attempt: int, effect: str) -> None:
         self._killed = self.book.of_process(process_id)
@@ -212,6 +218,14 @@ class Demo:
         return [(row[0], row[1]) for row in await self._database.fetch(sql)]
 
 
+async def _cancelled(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with suppress(asyncio.CancelledError):
+            await task
+
+
 async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float) -> bool:
     """Ask until it is so; False when the time is over."""
     deadline = time.monotonic() + seconds
@@ -220,6 +234,14 @@ async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float) -
             return False
         await asyncio.sleep(POLL_SECONDS)
     return True
+
+
+async def _play(demo: Demo, screen: Screen) -> bool:
+    try:
+        return await demo.run()
+    except DemoError as error:
+        screen.say(str(error), "bold red")
+        return False
 
 
 def play(*, unsafe: bool) -> int:
@@ -232,8 +254,8 @@ def play(*, unsafe: bool) -> int:
         Path(folder).chmod(0o755)
         with Scene(Path(folder), first, screen.service) as scene:
             screen.say(", ".join(f"{name} {pid}" for name, pid in scene.pids.items()))
-            holds = asyncio.run(Demo(scene, screen, switches).run())
-            screen.headline("Everything is stopped")
+            holds = asyncio.run(_play(Demo(scene, screen, switches), screen))
+        screen.headline("Everything is stopped")
     if holds:
         screen.say("every order was worked on exactly once, although the executor was killed", "bold green")
         return 0

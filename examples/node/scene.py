@@ -156,4 +156,5 @@ def readable(line: str) -> str:
         return line
     about = " ".join(f"{key}={value}" for key, value in record.items() if key not in HIDDEN and value is not None)
     level = str(record.get("level", "info"))
-    return f"{'' if level == 'info' else level.upper() + ': '}{record['event']}  {about}".rstrip()
+    mishap = str(record.get("exception", "")).strip().rpartition("\n")[2]
+    return f"{'' if level == 'info' else level.upper() + ': '}{record['event']}  {about}  {mishap}".rstrip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -26,15 +27,18 @@ COLOURS = {
 }
 SERVICE_COLOURS = {"coordinator": "green", "executor": "cyan", "gateway": "magenta", "oss": "yellow"}
 MOST_NAMED = 8
-NARROW = 100
+MOST_SAID = 4
+LEAST_WIDTH = 130
+WRAPPED = frozenset({"process", "counted"})
 
 
 class Screen:
     """The terminal; every line begins with the seconds since the demo began."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._console = console or _console()
         self._began = time.monotonic()
+        self._said: Counter[tuple[str, str]] = Counter()
 
     @property
     def seconds(self) -> float:
@@ -51,7 +55,13 @@ class Screen:
         self._line(f"[{style or 'default'}]{escape(text)}[/]")
 
     def service(self, name: str, text: str) -> None:
-        """Show one line of a service, with its name in front."""
+        """Show one line of a service, with its name in front; what it says again and again is shown a few times."""
+        sentence = (name, text.partition("  ")[0])
+        self._said[sentence] += 1
+        if self._said[sentence] > MOST_SAID:
+            return
+        if self._said[sentence] == MOST_SAID:
+            text = f"{sentence[1]}  (more of these are not shown)"
         colour = SERVICE_COLOURS.get(name.partition("-")[0], "white")
         self._line(f"[{colour}]{escape(f'{name:<11}')} │[/] [dim]{escape(text)}[/]")
 
@@ -70,7 +80,7 @@ class Screen:
             "node",
             "answer",
             "process",
-            "executed steps",
+            "steps",
             box=None,
             header_style="bold",
             padding=(0, 2),
@@ -108,7 +118,7 @@ class Screen:
 
     def proofs(self, proofs: Iterable[Proof]) -> None:
         """Show what was counted, and the name of everything that is wrong."""
-        table = Table("counted", "called for", "found", "", box=None, header_style="bold", padding=(0, 2))
+        table = _table("counted", "called for", "found", "")
         for proof in proofs:
             verdict = "[green]exactly once[/]" if proof.holds else "[bold red]WRONG[/]"
             table.add_row(proof.title, str(proof.expected), str(proof.found), verdict)
@@ -127,6 +137,21 @@ def flat_steps(steps: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
         if each["status"] != "pending":
             yield each
             yield from flat_steps(each.get("sub_steps") or [])
+
+
+def _console() -> Console:
+    """The terminal; a file is written as if it were a wide one."""
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = max(console.width, LEAST_WIDTH)
+    return console
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, 2))
+    for column in columns:
+        table.add_column(column, no_wrap=column not in WRAPPED)
+    return table
 
 
 def _cells(row: dict[str, Any], first: datetime | None) -> tuple[str, ...]:
