@@ -47,6 +47,16 @@ async def test_records_arrive_in_order(topics: Settings) -> None:
     await producer.stop()
 
 
+async def test_a_record_larger_than_a_batch_arrives_between_its_neighbours(topics: Settings) -> None:
+    """Many records at once are sent as whole batches; one that fills more than a batch is one of its own."""
+    topic = topics.topic("callbacks")
+    producer = Producer(topics)
+    sent = [b"%d" % number if number != 20 else b"x" * 1_000_000 for number in range(100)]
+    await producer.send_all([Outgoing(topic, value, key=b"one") for value in sent])
+    assert await read_until(topics, topic, lambda values: len(values) == len(sent)) == sent
+    await producer.stop()
+
+
 async def test_a_record_that_is_too_large_harms_nobody(topics: Settings) -> None:
     """It is refused before anything of its batch is sent, and the next record arrives."""
     small = topics.model_copy(update={"max_message_bytes": 70_000})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
     InvalidTopicError,
     KafkaError,
@@ -37,6 +38,8 @@ SIZE_TRIES = 3
 SENDER_CANCELS = 20
 TICK_SECONDS = 0.25
 KEYS_REMEMBERED = 65_536
+# From so many records on it pays to fill a partition's batch ourselves instead of awaiting a future per record.
+BULK = 32
 SENDER_SECONDS = 0.2
 
 _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
@@ -245,6 +248,30 @@ class _Session:
         )
         return future
 
+    def by_partition(self, records: Sequence[Outgoing]) -> dict[TopicPartition, list[int]]:
+        """Places in `records` of those that go into each partition, in their order."""
+        topics = {record.topic for record in records}
+        partitions = {topic: sorted(self._inner.client.cluster.partitions_for_topic(topic)) for topic in topics}
+        places: dict[TopicPartition, list[int]] = {}
+        for at, record in enumerate(records):
+            every = partitions[record.topic]
+            target = TopicPartition(record.topic, _partition(record.key, every, every))
+            places.setdefault(target, []).append(at)
+        return places
+
+    async def hand_over_batch(self, target: TopicPartition, records: Sequence[Outgoing]) -> list[Acknowledgement]:
+        """Give records of one partition to the producer as whole batches; those of one batch share an answer."""
+        answers: list[Acknowledgement] = []
+        while len(answers) < len(records):
+            batch = self._inner.create_batch()
+            for record in records[len(answers) :]:
+                headers = list(record.headers)
+                if batch.append(timestamp=None, key=record.key, value=record.value, headers=headers) is None:
+                    break
+            future = await self._inner.send_batch(batch, target.topic, partition=target.partition)
+            answers += [future] * batch.record_count()
+        return answers
+
     async def answers(self, futures: Sequence[Acknowledgement], deadline: float) -> None:
         """Return when all `futures` are done: acknowledged, failed, past `deadline`, or the session is closed."""
         for future in futures:
@@ -305,7 +332,7 @@ class _Attempt:
 
     def __init__(self, records: Sequence[Outgoing]) -> None:
         self._records = records
-        self._futures: list[Acknowledgement] = []
+        self._futures: list[Acknowledgement | None] = []
         self.error: Exception | None = None
 
     @property
@@ -313,8 +340,8 @@ class _Attempt:
         """Records without an acknowledgement, in their order."""
         if self.error is None:
             return []
-        lost = [record for record, future in zip(self._records, self._futures, strict=False) if _problem(future)]
-        return [*lost, *self._records[len(self._futures) :]]
+        answers = itertools.zip_longest(self._records, self._futures)
+        return [record for record, future in answers if future is None or _problem(future)]
 
     async def prepare(self, session: _Session) -> None:
         """Let the session know the topics."""
@@ -329,13 +356,30 @@ class _Attempt:
         if self.error is not None:
             return
         try:
-            for record in self._records:
-                self._futures.append(await session.hand_over(record))
+            await self._hand_over(session)
         except KafkaError as error:
             self.error = error
-        await session.answers(self._futures, deadline)
-        problems = (_problem(future) for future in self._futures)
+        futures = [future for future in dict.fromkeys(self._futures) if future is not None]
+        await session.answers(futures, deadline)
+        problems = (_problem(future) for future in futures)
         self.error = self.error or next((problem for problem in problems if problem is not None), None)
+
+    async def _hand_over(self, session: _Session) -> None:
+        if len(self._records) < BULK:
+            for record in self._records:
+                self._futures.append(await session.hand_over(record))
+            return
+        self._futures = [None] * len(self._records)
+        parts = session.by_partition(self._records).items()
+        failed = await asyncio.gather(*(self._hand_over_part(session, *part) for part in parts), return_exceptions=True)
+        for error in failed:
+            if error is not None:
+                raise error
+
+    async def _hand_over_part(self, session: _Session, target: TopicPartition, places: list[int]) -> None:
+        answers = await session.hand_over_batch(target, [self._records[at] for at in places])
+        for at, answer in zip(places, answers, strict=True):
+            self._futures[at] = answer
 
 
 def _problem(future: Acknowledgement) -> Exception | None:
