@@ -96,6 +96,8 @@ class Outside:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._http is not None:
+            self._http.close()
         await self.producer.stop()
         await self.database.close()
 
