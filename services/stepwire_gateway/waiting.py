@@ -13,11 +13,13 @@ WaitingOn = dict[str, Any]
 
 def waiting_on(process: Row) -> WaitingOn | None:
     """What `process` waits for, None where it makes progress or has ended."""
+    # Given input is being checked by a run: if nobody can serve it, that is what the process waits for.
+    run = _of_a_run(process) if process["runnable"] else None
+    if run is not None:
+        return run
     if process["waiting_on"]:
         return {**_about("queue", ""), **process["waiting_on"]}
-    if process["runnable"]:
-        return _of_a_run(process)
-    rule = _RULES.get(process["status"])
+    rule = None if process["runnable"] else _RULES.get(process["status"])
     return rule(process) if rule else None
 
 

@@ -1,0 +1,86 @@
+"""One stack for all behaviours: two of each service, on real servers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from stepwire_cli.stack import Size, Stack
+from tests.behaviours.doors import HttpDoor, KafkaDoor, Live, open_live
+from tests.behaviours.driver import Driver, prepare
+from tests.support import databases
+
+PARTITIONS = 4
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="package")
+def journals(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where steps write their journals and look for their gates, whoever runs them."""
+    folder = tmp_path_factory.mktemp("journals")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in prepare(folder).items():
+            patch.setenv(name, value)
+        yield folder
+
+
+@pytest.fixture(scope="package")
+def live(
+    database_url: str,
+    database_template: str,
+    kafka_bootstrap: str,
+    journals: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Live]:
+    """Two coordinators, two executors, two gateways, seen from outside."""
+    with databases.cloned(database_url, database_template) as url:
+        stack = Stack(
+            tmp_path_factory.mktemp("behaviours") / ".stepwire",
+            database_url=url,
+            kafka_bootstrap=kafka_bootstrap,
+            environment={
+                "STEPWIRE_TESTING": "1",
+                "STEPWIRE_TOPIC_PREFIX": f"b{uuid4().hex[:8]}.",
+                "STEPWIRE_TOPIC_PARTITIONS": str(PARTITIONS),
+                "STEPWIRE_CALLBACK_SECRETS": "a secret for the behaviours",
+                "STEPWIRE_WORKFLOWS": "tests.behaviours.workflows",
+                # The executors find the workflows wherever the tests are started.
+                "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
+                **prepare(journals),
+            },
+            # No executor is of this kind: the queue has topics, and nobody who serves it.
+            service_environment={"nobody": {"STEPWIRE_QUEUES": "nowhere"}},
+            size=Size(2, 2, 2),
+        )
+        with stack, open_live(stack) as found:
+            yield found
+
+
+@pytest.fixture
+def http(live: Live) -> HttpDoor:
+    """The door of HTTP."""
+    return HttpDoor(live)
+
+
+@pytest.fixture
+def kafka(live: Live) -> KafkaDoor:
+    """The door of Kafka."""
+    return KafkaDoor(live)
+
+
+@pytest.fixture(params=["http", "kafka"])
+def door(request: pytest.FixtureRequest) -> HttpDoor | KafkaDoor:
+    """Each of the doors of a running Stepwire."""
+    found: HttpDoor | KafkaDoor = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(params=["http", "kafka"])
+def driver(request: pytest.FixtureRequest) -> Driver:
+    """Every way to run a workflow."""
+    found: Driver = request.getfixturevalue(request.param)
+    return found

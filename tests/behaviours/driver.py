@@ -1,0 +1,143 @@
+"""What the behaviours are shown with: a small set of wishes, and what can be seen afterwards.
+
+A behaviour that needs nothing else is shown through every door there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import UUID
+
+from tests.behaviours.workflows import tools
+
+Page = dict[str, Any]
+
+
+class Refused(Exception):  # noqa: N818  # an answer, no error
+    """A wish was refused; `status` is that of HTTP, `form` the next page that is asked for."""
+
+    def __init__(self, reason: str, detail: str, **more: Any) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+        self.status: int | None = more.get("status")
+        self.errors: list[dict[str, Any]] = more.get("errors") or []
+        self.form: dict[str, Any] | None = more.get("form")
+
+
+@dataclass(frozen=True)
+class SeenStep:
+    """One executed step as its operators see it."""
+
+    name: str
+    node: str
+    status: str
+    attempt: int
+    retries: int = 0
+    created_by: str | None = None
+    error: dict[str, Any] | None = None
+    changed: dict[str, Any] = field(default_factory=dict)
+    sub_steps: tuple[SeenStep, ...] = ()
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A process as its operators see it; `steps` are the executed ones, `pending` the names of those to come."""
+
+    process_id: UUID
+    status: str
+    state: dict[str, Any]
+    steps: tuple[SeenStep, ...]
+    pending: tuple[str, ...] = ()
+    failed_reason: str | None = None
+    traceback: str | None = None
+    assignee: str | None = None
+    form: dict[str, Any] | None = None
+    waiting_on: dict[str, Any] | None = None
+    progress: Any = None
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the executed steps."""
+        return [step.name for step in self.steps]
+
+    @property
+    def outcomes(self) -> list[tuple[str, str]]:
+        """Names and statuses of the executed steps."""
+        return [(step.name, step.status) for step in self.steps]
+
+    def step(self, name: str, attempt: int | None = None) -> SeenStep:
+        """The last executed step of that name, or its `attempt`."""
+        return [step for step in self.steps if step.name == name and attempt in (None, step.attempt)][-1]
+
+
+class Driver(Protocol):
+    """Starts processes and works on them. Whatever is refused raises `Refused`."""
+
+    def start(self, workflow: str, *pages: Page, **options: Any) -> UUID:
+        """Start a workflow with all pages of its form; options are fields of StartProcess."""
+
+    def resume(self, process_id: UUID, *pages: Page, user: str | None = None) -> None:
+        """Give input, or retry."""
+
+    def abort(self, process_id: UUID, *, user: str | None = None, reason: str | None = None) -> None:
+        """End a process."""
+
+    def post_callback(self, process_id: UUID, route: str, payload: Page) -> None:
+        """Answer as an outside system does."""
+
+    def wait(self, process_id: UUID, *statuses: str, until: Callable[[Seen], bool] | None = None) -> Seen:
+        """The process when it has one of these statuses and `until` holds."""
+
+    def told(self, process_id: UUID) -> list[str]:
+        """What its steps have written into the journal."""
+
+    def open_gate(self, process_id: UUID) -> None:
+        """Let its steps pass."""
+
+
+class Journals:
+    """The test's end of journals and gates."""
+
+    def told(self, process_id: UUID) -> list[str]:
+        """What its steps have written into the journal."""
+        path = tools.journal_of(process_id)
+        return path.read_text().splitlines() if path.exists() else []
+
+    def open_gate(self, process_id: UUID) -> None:
+        """Let its steps pass."""
+        tools.gate_of(process_id).touch()
+
+
+def handed_out(seen: Seen) -> str:
+    """The route that the last action handed out."""
+    text: str = seen.state["handed_out"]
+    return text[::-1]
+
+
+def prepare(folder: Path) -> dict[str, str]:
+    """The environment that tells steps and tests where journals and gates are."""
+    return {tools.FOLDER: str(folder)}
+
+
+def seen_step(body: dict[str, Any]) -> SeenStep:
+    """A step of the body of a process."""
+    return SeenStep(
+        name=body["name"],
+        node=body["node"],
+        status=body["status"],
+        attempt=body["attempt"],
+        retries=body["retries"],
+        created_by=body["created_by"],
+        error=body["error"],
+        changed=body.get("state_delta") or {},
+        sub_steps=seen_steps(body.get("sub_steps", ())),
+    )
+
+
+def seen_steps(bodies: Sequence[dict[str, Any]]) -> tuple[SeenStep, ...]:
+    """Steps of the body of a process."""
+    return tuple(seen_step(body) for body in bodies)

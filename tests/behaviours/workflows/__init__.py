@@ -1,0 +1,1 @@
+"""The workflows that the behaviours are shown with; executors serve them."""
