@@ -13,6 +13,8 @@ from stepwire_gateway.answers import Answers
 from stepwire_gateway.callbacks import Callbacks
 from stepwire_gateway.database import Database
 from stepwire_gateway.engine import Engine
+from stepwire_gateway.events import Events
+from stepwire_gateway.feed import Feed
 from stepwire_gateway.orders import Orders
 from stepwire_gateway.reads import Reads
 from stepwire_gateway.replies import Forms
@@ -40,6 +42,7 @@ class Gateway:
         self._orders = Orders(settings, database, forms, self._sender)
         self._reads = Reads(database)
         self._engine = Engine(settings, database, self._sender)
+        self._events = Events(Feed(settings, self.tail), chassis.stopping)
         self._callbacks = Callbacks(
             settings, database, chassis.producer, self._sender.background, chassis.metrics, failpoints
         )
@@ -80,6 +83,8 @@ class Gateway:
         route("GET", "/settings/status", self._engine.status)
         route("PUT", "/settings/status", self._engine.set_status)
         route("GET", "/workflows", self._workflows.show)
+        route("GET", "/events", self._events.stream)
+        api.add_api_websocket_route("/ws/events", self._events.socket)
         return api
 
 

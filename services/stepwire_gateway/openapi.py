@@ -68,6 +68,10 @@ _DETAIL = {
     "steps": [_STEP],
 }
 _ENGINE = {"global_lock": False, "global_status": "RUNNING", "running_processes": 3}
+_STREAM = (
+    "id: WzAsN10\nevent: stepwire.process.completed\n"
+    'data: {"specversion":"1.0","type":"stepwire.process.completed","sequence":7}\n\n'
+)
 _WORKFLOW = {
     "workflow_id": _SUMMARY["workflow_id"],
     "name": "create_node",
@@ -213,6 +217,11 @@ OPERATIONS: Mapping[str, Document] = {
         {200: _answer("The engine after it.", _ENGINE)},
         (400, 503),
         _body(_OBJECT, {"global_lock": True}),
+    ),
+    "GET /events": _operation(
+        "events",
+        {200: {"description": "Events as they come.", "content": {"text/event-stream": {"example": _STREAM}}}},
+        (400, 503),
     ),
     "GET /workflows": _operation("workflows", {200: _answer("Every workflow that was offered.", [_WORKFLOW])}, (503,)),
 }

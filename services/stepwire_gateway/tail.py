@@ -86,11 +86,11 @@ class Tail:
         self._reply_listeners.append(listener)
 
     @contextmanager
-    def follow(self, follower: Follower) -> Iterator[None]:
-        """Give `follower` every event, unread, while the context lasts."""
+    def follow(self, follower: Follower) -> Iterator[dict[int, int]]:
+        """Give `follower` every event, unread, while the context lasts; yields where each partition goes on."""
         self._followers.append(follower)
         try:
-            yield
+            yield {at.partition: offset for at, offset in self._positions.items() if at.topic == self._events}
         finally:
             self._followers.remove(follower)
 
@@ -128,12 +128,12 @@ class Tail:
 
     async def _position(self, consumer: AIOKafkaConsumer) -> None:
         """Go to the ends, or where the session before this one was interrupted."""
-        await consumer.seek_to_end()
         ends = await consumer.end_offsets(list(consumer.assignment()))
-        for partition, end in ends.items():
-            last = self._positions.get(partition, end)
-            # Behind the end it was created anew: its offsets begin again.
-            consumer.seek(partition, min(last, end))
+        # Where the last position is beyond the end the topic was created anew: its offsets begin again.
+        known = self._positions
+        self._positions = {partition: min(known.get(partition, end), end) for partition, end in ends.items()}
+        for partition, position in self._positions.items():
+            consumer.seek(partition, position)
 
     async def _read(self, consumer: AIOKafkaConsumer, stopping: asyncio.Event) -> None:
         while not stopping.is_set():

@@ -141,6 +141,21 @@ async def test_it_ends_by_itself_after_the_row_is_written(prepared: Settings) ->
     assert found == "received"
 
 
+async def test_it_ends_while_clients_follow_events(prepared: Settings) -> None:
+    """Their streams end properly, and the process with them."""
+    with gateway(environment(prepared)) as service:
+        await ready(service)
+        async with (
+            httpx.AsyncClient(base_url=service.url, timeout=20) as http,
+            http.stream("GET", "/api/events") as response,
+        ):
+            lines = response.aiter_lines()
+            assert (await anext(lines)).startswith(":")
+            service.ask_to_stop()
+            assert [line async for line in lines if line] == []
+        assert await asyncio.to_thread(service.wait_end) == 0
+
+
 async def test_a_port_that_is_taken(prepared: Settings) -> None:
     """Exit code 3, naming the port."""
     server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)

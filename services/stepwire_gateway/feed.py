@@ -1,0 +1,179 @@
+"""The feed of events for clients: from now on, or from a cursor, filtered by process and type."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import orjson
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from stepwire.chassis.kafka import make_consumer
+from stepwire.chassis.logging import get_logger
+from stepwire.chassis.settings import Settings
+from stepwire.contracts import topics
+from stepwire.flow.errors import StepwireError
+from stepwire_gateway.problems import Problem, kafka_away, malformed
+from stepwire_gateway.tail import Tail, TailRecord
+
+MAX_BEHIND = 10_000
+REPLAY_MS = 500
+
+Positions = dict[int, int]
+
+
+class FellBehind(StepwireError):  # noqa: N818  # what the client did
+    """The client reads slower than events come; it may go on at its last cursor."""
+
+
+class Filter(NamedTuple):
+    """Which events are wanted; None is all."""
+
+    process_id: str | None = None
+    type: str | None = None
+
+
+class Item(NamedTuple):
+    """An event with the cursor behind it."""
+
+    cursor: str
+    type: str
+    value: bytes
+
+
+class Feed:
+    """Gives each client the events it wants, each once and in their order per process."""
+
+    def __init__(self, settings: Settings, tail: Tail) -> None:
+        self._settings = settings
+        self._tail = tail
+        self._topic = settings.topic(topics.PROCESS_EVENTS)
+        self._log = get_logger()
+
+    def items(self, wanted: Filter, cursor: str | None) -> AsyncIterator[Item]:
+        """The events from `cursor` on, without one from now on; ends in FellBehind where the client is too slow.
+
+        Raises:
+            Problem: the cursor cannot be read, or Kafka is away.
+        """
+        since = read_cursor(cursor) if cursor else None
+        if not self._tail.ready.is_set():
+            raise kafka_away()
+        return self._items(wanted, since)
+
+    async def _items(self, wanted: Filter, since: Positions | None) -> AsyncIterator[Item]:
+        queue: asyncio.Queue[TailRecord | None] = asyncio.Queue(MAX_BEHIND)
+        with self._tail.follow(lambda record: _offer(queue, record)) as start:
+            positions = dict(start) if since is None else _known(since, start)
+            async for record in self._between(positions, start):
+                if item := _item(record, wanted, positions):
+                    yield item
+            while (live := await queue.get()) is not None:
+                # What was replayed comes no second time.
+                if live.offset >= positions.get(live.partition, 0) and (item := _item(live, wanted, positions)):
+                    yield item
+        raise FellBehind("the client reads slower than events come")
+
+    async def _between(self, positions: Positions, ends: Mapping[int, int]) -> AsyncIterator[TailRecord]:
+        """The records from `positions`, which the caller moves on, up to `ends`."""
+        behind = {number for number, end in ends.items() if positions[number] < end}
+        if not behind:
+            return
+        async with self._replaying({number: positions[number] for number in behind}) as consumer:
+            while any(positions[number] < ends[number] for number in behind):
+                for record in await _some(consumer):
+                    if record.offset < ends[record.partition]:
+                        yield record
+                for number in behind:
+                    # Records that are gone by retention, or control records, are passed over.
+                    reached = await consumer.position(TopicPartition(self._topic, number))
+                    positions[number] = max(positions[number], min(reached, ends[number]))
+
+    @asynccontextmanager
+    async def _replaying(self, positions: Mapping[int, int]) -> AsyncIterator[AIOKafkaConsumer]:
+        consumer = make_consumer(self._settings, group=None, fetch_max_wait_ms=REPLAY_MS)
+        consumer.assign([TopicPartition(self._topic, number) for number in positions])
+        try:
+            await consumer.start()
+            for number, offset in positions.items():
+                consumer.seek(TopicPartition(self._topic, number), offset)
+            yield consumer
+        except (KafkaError, OSError) as error:
+            self._log.warning("Events could not be replayed.", action="replay", reason=repr(error))
+            raise kafka_away() from error
+        finally:
+            await consumer.stop()
+
+
+def make_cursor(positions: Mapping[int, int]) -> str:
+    """The place behind which all events are still to come, as one opaque word."""
+    flat = [number for pair in sorted(positions.items()) for number in pair]
+    return base64.urlsafe_b64encode(orjson.dumps(flat)).rstrip(b"=").decode()
+
+
+def read_cursor(cursor: str) -> Positions:
+    """The place that `make_cursor` wrote down.
+
+    Raises:
+        Problem: it was not written by a gateway.
+    """
+    try:
+        flat = orjson.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+        return dict(zip(map(_count, flat[::2]), map(_count, flat[1::2]), strict=True))
+    except (binascii.Error, orjson.JSONDecodeError, ValueError, TypeError, KeyError) as error:
+        raise _unreadable() from error
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError("no offset")
+    return value
+
+
+def _unreadable() -> Problem:
+    return malformed("the cursor cannot be read; take it from an event's id, or leave it out")
+
+
+def _known(since: Positions, start: Mapping[int, int]) -> Positions:
+    """The cursor for the partitions there are, never beyond what exists; one added since is read from its beginning."""
+    return {number: min(since.get(number, 0), end) for number, end in start.items()}
+
+
+def _offer(queue: asyncio.Queue[TailRecord | None], record: TailRecord) -> None:
+    if queue.full():
+        # The reader finds the end in place of what it missed, never a gap.
+        while not queue.empty():
+            queue.get_nowait()
+        queue.put_nowait(None)
+        return
+    queue.put_nowait(record)
+
+
+async def _some(consumer: AIOKafkaConsumer) -> list[TailRecord]:
+    batches = await consumer.getmany(timeout_ms=REPLAY_MS)
+    records = [record for batch in batches.values() for record in batch if record.value is not None]
+    return [TailRecord(r.topic, r.partition, r.offset, r.key, r.value) for r in records]
+
+
+def _item(record: TailRecord, wanted: Filter, positions: Positions) -> Item | None:
+    positions[record.partition] = record.offset + 1
+    if wanted.process_id is not None and (record.key or b"").decode(errors="replace") != wanted.process_id:
+        return None
+    kind = _type(record.value)
+    if kind is None or (wanted.type is not None and kind != wanted.type):
+        return None
+    return Item(make_cursor(positions), kind, record.value)
+
+
+def _type(value: bytes) -> str | None:
+    try:
+        document = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return None
+    kind = document.get("type") if isinstance(document, dict) else None
+    return kind if isinstance(kind, str) else None

@@ -1,0 +1,163 @@
+"""Following events over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import orjson
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from stepwire.chassis.kafka import Outgoing
+from stepwire.contracts import topics
+from stepwire.contracts.events import cloud_event, process_event
+from stepwire_gateway import feed
+from stepwire_gateway.feed import make_cursor, read_cursor
+from tests.gateway.stage import WAIT_SECONDS, Stage
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+Event = tuple[str, str, dict[str, Any]]
+
+
+async def happen(stage: Stage, subject: str, *words: str, first: int = 1) -> None:
+    """Publish process events with these sequence numbers."""
+    topic = stage.settings.topic(topics.PROCESS_EVENTS)
+    records = []
+    for number, word in enumerate(words, first):
+        event = cloud_event(process_event(word), str(uuid4()), subject, datetime.now(UTC), {}, sequence=number)
+        records.append(Outgoing(topic, orjson.dumps(event), subject.encode()))
+    await stage.producer.send_all(records)
+
+
+async def events(lines: AsyncIterator[str]) -> AsyncIterator[Event]:
+    """The events of a stream: id, type, document."""
+    fields: dict[str, str] = {}
+    async for line in lines:
+        name, _, value = line.partition(": ")
+        if line and name:
+            fields[name] = value
+        elif fields:
+            yield fields["id"], fields["event"], orjson.loads(fields["data"])
+            fields = {}
+
+
+async def follow(
+    stage: Stage, count: int, happening: Any = None, cursor: str | None = None, **params: Any
+) -> list[Event]:
+    """The first `count` events of a stream; `happening` begins when the stream is open."""
+    headers = {"Last-Event-ID": cursor} if cursor else {}
+    found: list[Event] = []
+    async with (
+        asyncio.timeout(WAIT_SECONDS),
+        stage.http.stream("GET", "/api/events", params=params, headers=headers) as response,
+    ):
+        assert (response.status_code, response.headers["content-type"][:17]) == (200, "text/event-stream")
+        lines = response.aiter_lines()
+        assert (await anext(lines)).startswith(":")
+        if happening is not None:
+            await happening
+        async for event in events(lines):
+            found.append(event)
+            if len(found) == count:
+                break
+    return found
+
+
+@pytest.fixture
+def subject() -> str:
+    """The id of a process of this test's own."""
+    return str(uuid4())
+
+
+async def test_events_come_as_they_happen(stage: Stage, subject: str) -> None:
+    """In their order per process, with their type."""
+    await stage.gateway.tail.ready.wait()
+    found = await follow(stage, 3, happen(stage, subject, "created", "started", "completed"), process_id=subject)
+    assert [document["sequence"] for _, _, document in found] == [1, 2, 3]
+    assert [kind for _, kind, _ in found] == [process_event(word) for word in ("created", "started", "completed")]
+
+
+async def test_events_are_filtered_by_type(stage: Stage, subject: str) -> None:
+    """One type of all processes, or of one."""
+    happening = happen(stage, subject, "created", "failed", "started", "failed")
+    found = await follow(stage, 2, happening, type=process_event("failed"))
+    assert [document["sequence"] for _, _, document in found] == [2, 4]
+
+
+async def test_a_client_goes_on_at_its_cursor(stage: Stage, subject: str) -> None:
+    """Nothing is missed and nothing comes twice, over the seam of what was and what is."""
+    first = await follow(stage, 2, happen(stage, subject, "created", "started"), process_id=subject)
+    await happen(stage, subject, "waiting", "resumed", first=3)
+    happening = happen(stage, subject, "completed", first=5)
+    rest = await follow(stage, 3, happening, first[-1][0], process_id=subject)
+    assert [document["sequence"] for _, _, document in rest] == [3, 4, 5]
+    again = await follow(stage, 4, None, first[0][0], process_id=subject)
+    assert [document["sequence"] for _, _, document in again] == [2, 3, 4, 5]
+
+
+async def test_many_processes_over_the_seam(stage: Stage) -> None:
+    """From any cursor on, every event after it comes exactly once."""
+    subjects = [str(uuid4()) for _ in range(20)]
+
+    async def everywhere(word: str, number: int) -> None:
+        await asyncio.gather(*(happen(stage, s, word, first=number) for s in subjects))
+
+    both = await follow(stage, 20, everywhere("created", 1))
+    await everywhere("started", 2)
+    rest = await follow(stage, 40, everywhere("completed", 3), both[-1][0])
+    seen = [(document["subject"], document["sequence"]) for _, _, document in [*both, *rest]]
+    assert sorted(seen) == sorted((s, number) for s in subjects for number in (1, 2, 3))
+
+
+@pytest.mark.parametrize("cursor", ["x", "WzFd", "WyJhIiwxXQ", "e30", "WzAsLTFd", "bnVsbA", "%00", "WzAsMS41XQ"])
+async def test_a_cursor_that_cannot_be_read(stage: Stage, cursor: str) -> None:
+    """400, before the stream begins."""
+    response = await stage.http.get("/api/events", headers={"Last-Event-ID": cursor})
+    assert (response.status_code, response.json()["reason"]) == (400, "malformed")
+
+
+async def test_a_cursor_beyond_the_end_is_the_end(stage: Stage, subject: str) -> None:
+    """As after topics were created anew."""
+    cursor = make_cursor({0: 10**12, 1: 10**12, 77: 5})
+    found = await follow(stage, 1, happen(stage, subject, "created"), cursor, process_id=subject)
+    assert found[0][2]["sequence"] == 1
+
+
+async def test_cursors_are_read_as_they_were_written() -> None:
+    """Partition and offset survive."""
+    assert read_cursor(make_cursor({3: 7, 0: 12})) == {0: 12, 3: 7}
+
+
+async def test_a_client_that_falls_behind_is_let_go(
+    stage: Stage, subject: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its stream ends, so that it goes on at its cursor instead of missing something."""
+    monkeypatch.setattr(feed, "MAX_BEHIND", 3)
+    items = feed.Feed(stage.settings, stage.gateway.tail).items(feed.Filter(subject), None)
+    first = asyncio.ensure_future(anext(items))
+    await happen(stage, subject, "created")
+    assert orjson.loads((await first).value)["sequence"] == 1
+    await follow(stage, 9, happen(stage, subject, *["waiting"] * 9, first=2), process_id=subject)
+    with pytest.raises(feed.FellBehind):
+        async for _ in items:
+            pass
+
+
+async def test_a_websocket_has_the_same(stage: Stage, subject: str) -> None:
+    """Filters and cursors are parameters."""
+    url = f"{str(stage.http.base_url).replace('http', 'ws', 1)}/api/ws/events?process_id={subject}"
+    async with asyncio.timeout(WAIT_SECONDS):
+        async with connect(url) as socket:
+            await happen(stage, subject, "created", "started")
+            messages = [orjson.loads(await socket.recv()) for _ in range(2)]
+        assert [message["event"]["sequence"] for message in messages] == [1, 2]
+        async with connect(f"{url}&last_event_id={messages[0]['id']}") as socket:
+            assert orjson.loads(await socket.recv()) == messages[1]
+        with pytest.raises(InvalidStatus):
+            await connect(f"{url}&last_event_id=x")
