@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from bench import profile
+from bench import profile, sampler
 from bench.cpu import CpuMeter, rss_megabytes
 from bench.door import ADDRESS, Door
 from bench.lines import Lines
@@ -73,9 +73,12 @@ def measure(workload: Workload, profiled: str = "") -> None:
         folder.chmod(0o755)
         looked_at = {profiled: profile.environment(folder)} if profiled else {}
         with Stack(folder, environment=own, service_environment=looked_at, restart=False) as stack:
+            if profiled:
+                stack.kill(f"{profiled}-1", sampler.BEGIN)
             asyncio.run(_measure(workload, stack, door))
-        if profiled:
-            profile.show(folder)
+            if profiled:
+                stack.kill(f"{profiled}-1", sampler.WRITE)
+                profile.show(folder)
 
 
 async def _measure(workload: Workload, stack: Stack, door: Door) -> None:

@@ -1,13 +1,12 @@
 """Where the time of a service goes: its Python stacks, looked at each few milliseconds of CPU time it uses.
 
-It is loaded by `sitecustomize` (see `bench.profile`) and writes counted stacks when the service ends. The timer counts
-CPU time of the whole process, so that waiting costs nothing and shows nothing; C code appears as the Python function
-that called it.
+It is loaded by `sitecustomize` (see `bench.profile`), begins at SIGUSR1, and writes counted stacks at SIGUSR2. The
+timer counts CPU time of the whole process, so that waiting costs nothing and shows nothing; C code appears as the
+Python function that called it.
 """
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import signal
@@ -18,6 +17,8 @@ from pathlib import Path
 from types import FrameType
 
 TARGET = "BENCH_PROFILE_TO"
+BEGIN = signal.SIGUSR1
+WRITE = signal.SIGUSR2
 INTERVAL_SECONDS = 0.004
 IDLE = frozenset({"wait", "_wait_for_tstate_lock", "get", "select", "poll", "accept", "recv_into", "_worker"})
 Stack = tuple[str, ...]
@@ -26,12 +27,16 @@ Stack = tuple[str, ...]
 class Sampler:
     """Counts stacks of all threads that are at work."""
 
-    def __init__(self) -> None:
+    def __init__(self, target: Path) -> None:
         self._stacks: Counter[Stack] = Counter()
+        self._target = target
 
-    def start(self, target: Path) -> None:
-        """Begin; the counts are written to `target` at the end of the process."""
-        atexit.register(self._write, target)
+    def listen(self) -> None:
+        """Wait for the signals."""
+        signal.signal(BEGIN, self._begin)
+        signal.signal(WRITE, self._write)
+
+    def _begin(self, _number: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGPROF, self._sample)
         signal.setitimer(signal.ITIMER_PROF, INTERVAL_SECONDS, INTERVAL_SECONDS)
 
@@ -42,9 +47,12 @@ class Sampler:
             if leaf is not None and (ident == main or leaf.f_code.co_name not in IDLE):
                 self._stacks[_stack(leaf)] += 1
 
-    def _write(self, target: Path) -> None:
+    def _write(self, _number: int, _frame: FrameType | None) -> None:
         signal.setitimer(signal.ITIMER_PROF, 0)
-        target.write_text(json.dumps([[list(stack), count] for stack, count in self._stacks.items()]), encoding="utf-8")
+        counted = [[list(stack), count] for stack, count in self._stacks.items()]
+        unfinished = self._target.with_suffix(".new")
+        unfinished.write_text(json.dumps(counted), encoding="utf-8")
+        unfinished.replace(self._target)
 
 
 def _stack(leaf: FrameType) -> Stack:
@@ -57,4 +65,4 @@ def _stack(leaf: FrameType) -> Stack:
 
 
 if TARGET in os.environ:
-    Sampler().start(Path(os.environ[TARGET]))
+    Sampler(Path(os.environ[TARGET])).listen()

@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from bench import profile
+from bench import profile, sampler
 from bench.cpu import GENERATOR, CpuMeter, cpu_seconds
 from bench.door import ADDRESS, Door, announce
 from bench.lines import Lines, median_ms, quantiles
@@ -20,6 +20,17 @@ from bench.workloads import WORKLOADS, chosen
 from stepwire.contracts.commands import StartProcess, decode_command, process_id_of
 
 CHILD = "import time\nwhile time.process_time() < 0.5: pass"
+BUSY = """
+import sys, time
+from stepwire.flow.retry import Retry
+print("ready", flush=True)
+sys.stdin.readline()
+end = time.process_time() + 0.5
+while time.process_time() < end:
+    Retry()
+print("worked", flush=True)
+sys.stdin.read()
+"""
 PARENT = f"""
 import subprocess, sys
 subprocess.run([sys.executable, "-c", {CHILD!r}])
@@ -100,17 +111,30 @@ async def test_waiting_has_an_end() -> None:
 
 def test_a_profile_is_made_of_a_running_program(tmp_path: Path) -> None:
     """The sampler loads by itself, counts the program's stacks, and writes them when it ends."""
-    environment = profile.environment(tmp_path)
-    program = "import stepwire.flow.retry as r\nfor _ in range(300_000): r.Retry()"
-    subprocess.run([sys.executable, "-c", program], env={**os.environ, **environment}, check=True)
+    environment = {**os.environ, **profile.environment(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", BUSY], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as busy:
+        assert busy.stdout is not None
+        assert busy.stdin is not None
+        assert busy.stdout.readline() == b"ready\n"
+        busy.send_signal(sampler.BEGIN)
+        busy.stdin.write(b"\n")
+        busy.stdin.flush()
+        assert busy.stdout.readline() == b"worked\n"
+        busy.send_signal(sampler.WRITE)
+        profile.show(tmp_path)
     samples = [(stack, count) for stack, count in orjson.loads((tmp_path / "samples.json").read_bytes())]
     inclusive = dict(profile.shares(samples, profile.inclusive_ours))
     assert any(name.startswith("stepwire.flow.retry:") for name in inclusive)
-    profile.show(tmp_path)
 
 
 def test_shares_are_of_all_samples() -> None:
     """Our functions count with all they call, once even if they call themselves; leaves by package."""
     samples = [(["orjson:dumps", "stepwire.a:f", "stepwire.a:f"], 3), (["asyncio.events:run", "stepwire.b:g"], 1)]
     assert profile.shares(samples, profile.inclusive_ours) == [("stepwire.a:f", 0.75), ("stepwire.b:g", 0.25)]
+    assert profile.shares(samples, profile.innermost_ours) == [
+        ("stepwire.a:f -> orjson", 0.75),
+        ("stepwire.b:g -> asyncio", 0.25),
+    ]
     assert profile.shares(samples, profile.leaf_module) == [("orjson", 0.75), ("asyncio", 0.25)]
