@@ -250,10 +250,11 @@ CREATE INDEX callback_inbox_open ON callback_inbox (received_at) WHERE applied_a
 CREATE TABLE outbox (
     id uuid PRIMARY KEY,
     records bytea NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    due_at timestamptz NOT NULL DEFAULT clock_timestamp() + interval '5 seconds'
 );
 ALTER TABLE outbox ALTER COLUMN records SET STORAGE EXTERNAL;
-CREATE INDEX outbox_created ON outbox (created_at);
+CREATE INDEX outbox_due ON outbox (due_at);
 
 CREATE TABLE set_aside (
     topic_id text NOT NULL,

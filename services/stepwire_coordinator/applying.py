@@ -1,31 +1,35 @@
-"""Work becomes committed and published; what stands in the way is retried, halved or put aside."""
+"""Work becomes committed and published; what stands in the way is retried, halved, deferred or condemned."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import Counter
 from dataclasses import dataclass
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import text
 
 from stepwire.chassis.service import Chassis
-from stepwire.contracts.reasons import DeadLetter
+from stepwire_coordinator.alarm import Alarm
+from stepwire_coordinator.condemning import condemned
 from stepwire_coordinator.deciding import decide
-from stepwire_coordinator.intake import halves
+from stepwire_coordinator.faults import Fault, fault_of
 from stepwire_coordinator.ledger import Ledger
+from stepwire_coordinator.measuring import Measure
 from stepwire_coordinator.publication import Publication
-from stepwire_coordinator.transaction import Surroundings, Transaction
-from stepwire_coordinator.work import Origin, Work
+from stepwire_coordinator.timeline import TimelineChangedError, timeline_of
+from stepwire_coordinator.transaction import Mode, Surroundings, Transaction
+from stepwire_coordinator.work import Work
 from stepwire_coordinator.writing import write
 
-# Connection lost, shutdown, deadlock, serialization, lock timeout, out of space or connections.
-TRANSIENT_CLASSES = ("08", "57", "40", "55", "53", "58")
-# Two coordinators wrote the same command or process at once: the second finds the first one's.
-MET_AT_ONCE = ("commands_pkey", "processes_pkey")
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 2.0
+MET_TRIES = 5
+SOON_SECONDS = 0.1
+# A fence takes milliseconds; a frozen executor's one may take seconds, and nobody else is to wait for that.
+WAIT_AT_MOST = text("SET LOCAL lock_timeout = '250ms'")
+
+
+class StoppingError(Exception):
+    """The service is told to stop while the database is away: what is under way is read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,91 +43,109 @@ class Applied:
 class Applier:
     """Applies work with as many transactions as it takes."""
 
-    def __init__(self, chassis: Chassis, surroundings: Surroundings) -> None:
-        """Use the service's database, metrics and failpoints."""
+    def __init__(self, chassis: Chassis, surroundings: Surroundings, alarm: Alarm) -> None:
+        """Use the service's database, metrics and failpoints; ring `alarm` when something is due soon."""
         self._chassis = chassis
-        self._engine: AsyncEngine = chassis.engine
         self._surroundings = surroundings
+        self._alarm = alarm
+        self._measure = Measure(chassis.metrics)
 
-    async def apply(self, work: Work, *, wait: bool = False) -> list[Applied]:
-        """Apply, retrying what passes and halving what does not until the bad record is found."""
-        pause = FIRST_PAUSE_SECONDS
+    async def apply(self, work: Work) -> list[Applied]:
+        """Apply a batch: rows that somebody else holds are left out, their records set aside.
+
+        Raises:
+            StoppingError: the service stops and the database does not answer.
+            TimelineChangedError: the database is not the one the work was read for.
+        """
+        return await self._with_followers(await self._apply(work, Mode.SKIP))
+
+    async def apply_alone(self, work: Work) -> list[Applied]:
+        """Apply what may have to wait for a fence: a moment, then it is deferred.
+
+        Raises:
+            StoppingError: the service stops and the database does not answer.
+        """
+        return await self._with_followers(await self._apply(work, Mode.WAIT))
+
+    async def try_alone(self, work: Work) -> list[Applied]:
+        """Apply what is judged anew every second: whatever stands in the way, another look will tell."""
+        try:
+            return [await self._once(work, Mode.WAIT)]
+        except Exception as error:
+            if fault_of(error) is Fault.PERMANENT:
+                raise
+            self._chassis.log.info("Something stood in the way of a look.", action="deferred", error=str(error))
+            return []
+
+    async def _with_followers(self, applied: list[Applied]) -> list[Applied]:
+        """What can never be applied fails its process; that may have to wait, so it is a transaction of its own."""
+        following = [item for done in applied for item in done.ledger.unusable]
+        for item in following:
+            applied += await self._apply(Work(results=[item]), Mode.WAIT)
+        return applied
+
+    async def _apply(self, work: Work, mode: Mode) -> list[Applied]:
+        pause, met = FIRST_PAUSE_SECONDS, 0
         while True:
             try:
-                return [await self._once(work, wait=wait)]
-            except (SQLAlchemyError, OSError, TimeoutError) as error:
-                if not is_transient(error):
-                    return await self._divide(work, error, wait=wait)
-                self._chassis.log.warning(
-                    "The database did not take a batch; it is tried again.",
-                    action="batch_retried",
-                    error=str(error),
-                    records=work.size,
-                )
+                return [await self._once(work, mode)]
+            except TimelineChangedError:
+                raise
             except Exception as error:  # noqa: BLE001 - any defect must cost one record, not the topic
-                return await self._divide(work, error, wait=wait)
-            await asyncio.sleep(pause)
+                fault = fault_of(error)
+                met += fault is Fault.MET
+                if fault is Fault.HELD:
+                    return await self._apply(work, Mode.DEFER)
+                if fault is Fault.PERMANENT or met > MET_TRIES or (fault is Fault.SLOW and work.size > 1):
+                    return await self._divide(work, mode, error)
+                await self._pause(work, error, pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
-    async def _once(self, work: Work, *, wait: bool) -> Applied:
-        started = time.perf_counter()
-        async with self._engine.begin() as connection:
-            tx = Transaction(connection, self._surroundings, work, wait=wait)
-            await decide(tx)
-            publication = await write(tx)
-            await self._chassis.failpoints.hit_async("coordinator.in_transaction")
-        await self._chassis.failpoints.hit_async("coordinator.committed")
-        self._measure(tx, time.perf_counter() - started)
+    async def _pause(self, work: Work, error: Exception, seconds: float) -> None:
+        if self._chassis.stopping.is_set():
+            raise StoppingError from error
+        self._chassis.log.warning(
+            "The database did not take a batch; it is tried again.",
+            action="batch_retried",
+            error=str(error),
+            records=work.size,
+        )
+        await asyncio.sleep(seconds)
+
+    async def _once(self, work: Work, mode: Mode) -> Applied:
+        with self._measure.batch() as measured:
+            async with self._chassis.engine.begin() as connection:
+                if work.timeline not in {"", timeline_of(connection)}:
+                    raise TimelineChangedError
+                if mode is Mode.WAIT:
+                    await connection.execute(WAIT_AT_MOST)
+                tx = Transaction(connection, self._surroundings, work, mode)
+                await decide(tx)
+                publication = await write(tx)
+                await self._chassis.failpoints.hit_async("coordinator.in_transaction")
+            await self._chassis.failpoints.hit_async("coordinator.committed")
+            measured(tx)
+        self._set_alarm(tx)
         return Applied(tx.ledger, publication)
 
-    async def _divide(self, work: Work, error: Exception, *, wait: bool) -> list[Applied]:
+    def _set_alarm(self, tx: Transaction) -> None:
+        """The sweeper must not sleep past what this transaction has left for it."""
+        if tx.ledger.busy or tx.ledger.asides:
+            self._alarm.within(SOON_SECONDS)
+        if tx.ledger.timers:
+            first = min(timer.due_at for _, _, timer in tx.ledger.timers)
+            self._alarm.within(max(0.0, (first - tx.now).total_seconds()))
+
+    async def _divide(self, work: Work, mode: Mode, error: Exception) -> list[Applied]:
         if work.size > 1:
-            applied = []
-            for half in halves(work):
-                applied += await self.apply(half, wait=wait)
-            return applied
+            first, second = work.halves()
+            return await self._apply(first, mode) + await self._apply(second, mode)
         self._chassis.log.error(
-            "A record can never be applied; it is dead-lettered.",
-            action="record_refused",
+            "Something can never be applied; it is refused.",
+            action="condemned",
             error=repr(error),
             exc_info=error,
         )
-        return [Applied(Ledger(), Publication(dead=_origins(work)))]
-
-    def _measure(self, tx: Transaction, seconds: float) -> None:
-        metrics = self._chassis.metrics
-        metrics.batch_records.observe(tx.work.size)
-        metrics.batch_seconds.observe(seconds)
-        for reason, count in tx.ledger.dropped.items():
-            metrics.results_dropped.labels(reason).inc(count)
-        kinds = {item.command.command_id: item.command.type for item in tx.work.commands}
-        outcomes = Counter(
-            (kinds.get(given.answer.command_id, "StartProcess"), given.answer.accepted) for given in tx.ledger.answers
-        )
-        for (kind, accepted), count in outcomes.items():
-            metrics.commands.labels(kind, "accepted" if accepted else "rejected").inc(count)
-        for row in tx.ledger.rows.values():
-            if row.process.finished and row.changed and row.started_at is not None:
-                labels = (row.process.workflow, row.process.status.value)
-                duration = (tx.now - row.started_at).total_seconds()
-                metrics.process_duration_seconds.labels(*labels).observe(duration)
-
-
-def is_transient(error: BaseException) -> bool:
-    """Whether the same work may succeed later."""
-    if isinstance(error, OSError | TimeoutError):
-        return True
-    if not isinstance(error, DBAPIError):
-        return isinstance(error, SQLAlchemyError) and "timeout" in str(error).lower()
-    if any(constraint in str(error.orig) for constraint in MET_AT_ONCE):
-        return True
-    state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
-    return error.connection_invalidated or state is None or state[:2] in TRANSIENT_CLASSES
-
-
-def _origins(work: Work) -> list[tuple[Origin, str]]:
-    found = [item.origin for item in work.commands]
-    found += [item.origin for item in work.results]
-    found += [item.origin for item in work.callbacks]
-    found += [origin for _, origin in work.refused]
-    return [(origin, DeadLetter.NOT_APPLICABLE) for origin in found if origin is not None]
+        instead, publication = condemned(work, error)
+        applied = [Applied(Ledger(), publication)]
+        return applied + await self._apply(instead, Mode.WAIT) if instead.size else applied

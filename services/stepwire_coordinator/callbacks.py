@@ -18,7 +18,7 @@ async def settle_callbacks(tx: Transaction) -> None:
     """Apply every callback of the work, or say in a dead letter why not."""
     accepted: list[tuple[CallbackItem, Await]] = []
     over: list[tuple[CallbackItem, Await]] = []
-    for item in tx.work.callbacks:
+    for item in tx.callbacks:
         row = tx.ledger.rows.get(item.callback.process_id)
         if row is None:
             _not_here(tx, item)
@@ -27,7 +27,7 @@ async def settle_callbacks(tx: Transaction) -> None:
             tx.ledger.taken.append(item.origin)
         token = _verified(tx, item, row)
         if token is None:
-            tx.ledger.dead.append((item.origin, DeadLetter.WRONG_TOKEN))
+            _bury(tx, item, DeadLetter.WRONG_TOKEN)
         else:
             awaited = Await(row.process.id, token.node, token.attempt)
             (over if _is_over(tx, row, token) else accepted).append((item, awaited))
@@ -38,7 +38,7 @@ async def settle_callbacks(tx: Transaction) -> None:
 def _not_here(tx: Transaction, item: CallbackItem) -> None:
     process_id = item.callback.process_id
     if tx.is_unknown(process_id):
-        tx.ledger.dead.append((item.origin, DeadLetter.UNKNOWN_PROCESS))
+        _bury(tx, item, DeadLetter.UNKNOWN_PROCESS)
     elif not item.kept:
         tx.set_aside(item.origin, process_id, "callback")
 
@@ -81,11 +81,11 @@ async def _settle_over(tx: Transaction, items: list[tuple[CallbackItem, Await]])
         if isinstance(callback, CallbackProgress):
             tx.ledger.drop("late_progress")
         elif awaited not in known:
-            tx.ledger.dead.append((item.origin, DeadLetter.AWAIT_OVER))
+            _bury(tx, item, DeadLetter.AWAIT_OVER)
         elif known[awaited] == body_hash(callback.payload):
-            tx.ledger.drop("repeated_callback")
+            tx.ledger.count_callback("repeated")
         else:
-            tx.ledger.dead.append((item.origin, DeadLetter.DIFFERENT_BODY))
+            _bury(tx, item, DeadLetter.DIFFERENT_BODY)
 
 
 async def _settle_accepted(tx: Transaction, items: list[tuple[CallbackItem, Await]]) -> None:
@@ -104,7 +104,8 @@ async def _settle_accepted(tx: Transaction, items: list[tuple[CallbackItem, Awai
     for received in found.values():
         _take(tx, received)
     for item, awaited in items:
-        _compare(tx, item, found[awaited])
+        if isinstance(item.callback, CallbackReceived):
+            _compare(tx, item, item.callback, found[awaited])
 
 
 def _take(tx: Transaction, received: Received) -> None:
@@ -115,7 +116,11 @@ def _take(tx: Transaction, received: Received) -> None:
         tx.apply_callback(received)
 
 
-def _compare(tx: Transaction, item: CallbackItem, received: Received) -> None:
-    callback = item.callback
-    if isinstance(callback, CallbackReceived) and body_hash(callback.payload) != received.body_hash:
-        tx.ledger.dead.append((item.origin, DeadLetter.DIFFERENT_BODY))
+def _compare(tx: Transaction, item: CallbackItem, callback: CallbackReceived, received: Received) -> None:
+    if body_hash(callback.payload) != received.body_hash:
+        _bury(tx, item, DeadLetter.DIFFERENT_BODY)
+
+
+def _bury(tx: Transaction, item: CallbackItem, error: DeadLetter) -> None:
+    tx.ledger.count_callback(error.value)
+    tx.ledger.bury(item.origin, error, kept=item.kept)

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterable
 from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
 from sqlalchemy import text
 
+from stepwire.chassis.errors import Unreachable
 from stepwire.chassis.kafka import make_consumer, topic_ids
 from stepwire.chassis.service import Chassis
 from stepwire.contracts import topics
-from stepwire_coordinator.applying import Applier
+from stepwire_coordinator.applying import Applied, Applier, StoppingError
+from stepwire_coordinator.faults import DATABASE_ERRORS
 from stepwire_coordinator.intake import Intake, origin_of
 from stepwire_coordinator.intentions import process_of
 from stepwire_coordinator.offsets import OffsetCommitter
 from stepwire_coordinator.publishing import Publisher
+from stepwire_coordinator.timeline import TimelineChangedError, timeline_of
 from stepwire_coordinator.work import Position, Work
 
 GROUP = "coordinator"
 READ_TOPICS = (topics.PROCESS_COMMANDS, topics.STEP_RESULTS, topics.CALLBACKS)
 POLL_MS = 500
+ASK_SECONDS = 10.0
+PAUSE_SECONDS = 0.5
+ALONE_AT_ONCE = 4
 POSITIONS = text("""
 SELECT topic_id, partition, next_offset FROM stepwire_engine.result_positions
 WHERE topic_id = ANY(CAST(:ids AS text[]))
@@ -40,97 +44,173 @@ class Consumption:
         self._applier = applier
         self._publisher = publisher
         self._bases = {chassis.settings.topic(name): name for name in READ_TOPICS}
+        self._new: set[TopicPartition] = set()
+        self._alone = asyncio.Semaphore(ALONE_AT_ONCE)
         self.topic_ids: dict[str, str] = {}
         self.consumer: AIOKafkaConsumer | None = None
-        self.moved_at = time.monotonic()
+        self.busy = False
+        self.timeline = ""
+
+    @property
+    def results_id(self) -> str:
+        """Id of step.results as it is read now; empty before it is."""
+        return self.topic_ids.get(self._chassis.settings.topic(topics.STEP_RESULTS), "")
 
     async def run(self, changed: asyncio.Event) -> None:
-        """Read until stopped, or until `changed` says that the topics are other ones now."""
+        """Read until stopped, or until `changed` says that the topics are other ones now.
+
+        Raises:
+            Unreachable: Kafka does not answer, or has not all the topics.
+        """
         settings = self._chassis.settings
-        self.topic_ids = await topic_ids(settings.kafka_bootstrap, self._bases)
+        self.topic_ids, self.timeline = await self._all_topic_ids(), ""
         consumer = make_consumer(settings, group=GROUP)
-        self.consumer = consumer
         committer = OffsetCommitter(consumer)
-        await consumer.start()
         try:
+            await consumer.start()
+            self.consumer = consumer
             consumer.subscribe(list(self._bases), listener=_Listener(self, committer))
-            self._chassis.health.set("partitions", None)
             while not (self._chassis.stopping.is_set() or changed.is_set()):
                 # Never cancelled: an interrupted poll leaves the fetcher's books wrong.
                 polled = await consumer.getmany(timeout_ms=POLL_MS)
+                if self._new:
+                    polled = await self._begin(polled)
                 if polled:
                     await self._take(polled, committer)
+        except TimelineChangedError:
+            self._chassis.log.warning("The database is another one after a failover.", action="timeline_changed")
+        except StoppingError:
+            self._chassis.log.info("Stopping; what is not in the database is read again.", action="stop")
         finally:
+            self.consumer = None
             await committer.flush()
             await self._publisher.drain()
             await consumer.stop()
-            self.consumer = None
 
-    async def rewind(self, partitions: Iterable[TopicPartition]) -> None:
-        """Begin where the database ends if Kafka's committed offset is further: the truth is there."""
-        consumer = self.consumer
-        wanted = list(partitions)
-        if consumer is None or not wanted:
-            return
-        known = await self._positions()
-        for partition in wanted:
-            committed = await consumer.committed(partition)
-            position = known.get((self.topic_ids.get(partition.topic, ""), partition.partition), 0)
-            if committed is not None and position < committed:
-                self._chassis.log.warning(
-                    "Kafka's offset is ahead of the database; reading again from there.",
-                    action="rewound",
-                    topic=partition.topic,
-                    partition=partition.partition,
-                    offset=position,
-                )
-                consumer.seek(partition, position)
+    def assigned(self, partitions: Iterable[TopicPartition]) -> None:
+        """These partitions are ours from now on; before they are read, the database is asked how far it is."""
+        self._new |= set(partitions)
+        self._chassis.health.set("partitions", None)
 
-    async def lag(self) -> dict[TopicPartition, int]:
-        """Records of each assigned partition that are not read yet."""
+    async def lag(self) -> dict[TopicPartition, tuple[int, int]]:
+        """Position and end of each assigned partition.
+
+        Raises:
+            KafkaError: Kafka does not tell.
+            TimeoutError: neither does it refuse.
+        """
         consumer = self.consumer
         if consumer is None or not consumer.assignment():
             return {}
-        ends = await consumer.end_offsets(list(consumer.assignment()))
-        at = {tp: await consumer.position(tp) for tp in ends if tp in consumer.assignment()}
-        return {tp: max(0, ends[tp] - position) for tp, position in at.items()}
+        async with asyncio.timeout(ASK_SECONDS):
+            ends = await consumer.end_offsets(list(consumer.assignment()))
+            at = {tp: await consumer.position(tp) for tp in ends if tp in consumer.assignment()}
+        return {tp: (position, ends[tp]) for tp, position in at.items()}
+
+    async def result_ends(self) -> dict[int, int] | None:
+        """Where each partition of step.results ends now; None where nobody can be asked.
+
+        Raises:
+            KafkaError: Kafka does not tell.
+            TimeoutError: neither does it refuse.
+        """
+        consumer, topic = self.consumer, self._chassis.settings.topic(topics.STEP_RESULTS)
+        partitions = consumer.partitions_for_topic(topic) if consumer is not None else None
+        if consumer is None or not partitions:
+            return None
+        async with asyncio.timeout(ASK_SECONDS):
+            ends = await consumer.end_offsets([TopicPartition(topic, p) for p in sorted(partitions)])
+        return {tp.partition: end for tp, end in ends.items()}
+
+    async def _all_topic_ids(self) -> dict[str, str]:
+        bootstrap = self._chassis.settings.kafka_bootstrap
+        found = await topic_ids(bootstrap, self._bases)
+        if missing := sorted(self._bases.keys() - found.keys()):
+            raise Unreachable("Kafka", bootstrap, f"no topics {', '.join(missing)}; run `stepwire topics create`")
+        return found
+
+    async def _begin(self, polled: Polled) -> Polled:
+        """Go back where Kafka's committed offset is ahead of the database: the truth is there."""
+        wanted, self._new = self._new, set()
+        consumer = self.consumer
+        known = await self._positions()
+        for partition in wanted:
+            if consumer is None or partition not in consumer.assignment():
+                continue
+            committed = await consumer.committed(partition)
+            position = known.get((self.topic_ids[partition.topic], partition.partition), 0)
+            if committed is not None and position < committed:
+                self._tell_rewound(partition, position)
+                consumer.seek(partition, position)
+                polled.pop(partition, None)
+        return polled
 
     async def _positions(self) -> dict[tuple[str, int], int]:
-        ids = list(self.topic_ids.values())
-        async with self._chassis.engine.connect() as connection:
-            rows = await connection.execute(POSITIONS, {"ids": ids})
-            return {(row[0], row[1]): row[2] for row in rows}
+        """How far the database is, however long it takes to tell."""
+        while True:
+            try:
+                async with self._chassis.engine.connect() as connection:
+                    rows = await connection.execute(POSITIONS, {"ids": list(self.topic_ids.values())})
+                    self.timeline = self.timeline or timeline_of(connection)
+                    if self.timeline != timeline_of(connection):
+                        raise TimelineChangedError
+                    return {(row[0], row[1]): row[2] for row in rows}
+            except DATABASE_ERRORS as error:
+                if self._chassis.stopping.is_set():
+                    raise StoppingError from error
+                self._chassis.log.warning("The database did not tell how far it is.", error=str(error))
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    def _tell_rewound(self, partition: TopicPartition, position: int) -> None:
+        self._chassis.log.warning(
+            "Kafka's offset is ahead of the database; reading again from there.",
+            action="rewound",
+            topic=partition.topic,
+            partition=partition.partition,
+            offset=position,
+        )
 
     async def _take(self, polled: Polled, committer: OffsetCommitter) -> None:
-        self.moved_at = time.monotonic()
-        intake = Intake()
-        for partition, records in polled.items():
-            topic_id = self.topic_ids.get(partition.topic, "")
-            for record in records:
-                intake.read(self._bases[partition.topic], origin_of(record, topic_id))
-        intake.work.positions = self._reached(polled)
-        started = {process_of(command) for command in intake.work.starts()}
-        await self._apply_alone(w for w in intake.alone if not _concerns(w, started))
-        await self._apply(intake.work)
-        await self._apply_alone(w for w in intake.alone if _concerns(w, started))
-        if intake.dead:
-            await self._publisher.bury(intake.dead)
+        self.busy = True
+        try:
+            await self._apply_all(self._read(polled))
+        finally:
+            self.busy = False
         committer.done({tp: records[-1].offset + 1 for tp, records in polled.items()})
 
-    def _reached(self, polled: Polled) -> list[Position]:
-        return [
-            Position(self.topic_ids.get(tp.topic, ""), tp.partition, tp.topic, records[-1].offset + 1)
+    def _read(self, polled: Polled) -> Intake:
+        intake = Intake()
+        for partition, records in polled.items():
+            topic_id = self.topic_ids[partition.topic]
+            for record in records:
+                intake.read(self._bases[partition.topic], origin_of(record, topic_id))
+        intake.work.timeline = self.timeline
+        intake.work.positions = [
+            Position(self.topic_ids[tp.topic], tp.partition, tp.topic, records[-1].offset + 1)
             for tp, records in polled.items()
         ]
+        return intake
+
+    async def _apply_all(self, intake: Intake) -> None:
+        """Aborts beat what came with them, but for those of processes that only begin here."""
+        started = {process_of(command) for command in intake.work.starts()}
+        later = [work for work in intake.alone if _concerns(work, started)]
+        await self._apply_alone(work for work in intake.alone if work not in later)
+        await self._publish(await self._applier.apply(intake.work))
+        await self._apply_alone(later)
+        if intake.dead:
+            await self._publisher.bury(intake.dead)
 
     async def _apply_alone(self, works: Iterable[Work]) -> None:
-        for work in works:
-            await self._apply(work, wait=True)
+        await asyncio.gather(*(self._apply_one(work) for work in works))
 
-    async def _apply(self, work: Work, *, wait: bool = False) -> None:
-        if work.size or work.positions:
-            for applied in await self._applier.apply(work, wait=wait):
-                await self._publisher.publish(applied.publication)
+    async def _apply_one(self, work: Work) -> None:
+        async with self._alone:
+            await self._publish(await self._applier.apply_alone(work))
+
+    async def _publish(self, applied: list[Applied]) -> None:
+        for done in applied:
+            await self._publisher.publish(done.publication)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka ships no types
@@ -139,14 +219,11 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka shi
         self._committer = committer
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        try:
-            await self._committer.flush()
-        except KafkaError as error:
-            self._consumption._chassis.log.info("Offsets were not committed.", error=repr(error))  # noqa: SLF001
+        await self._committer.flush()
         self._committer.forget(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        await self._consumption.rewind(assigned)
+        self._consumption.assigned(assigned)
 
 
 def _concerns(work: Work, process_ids: set[UUID | None]) -> bool:

@@ -16,13 +16,21 @@ async def decide(tx: Transaction) -> None:
     """
     await register_commands(tx)
     await tx.load()
-    await settle_commands(tx)
-    for process_id, lost in tx.work.lost:
-        tx.advance_if_here(process_id, lost)
     settle_results(tx)
     await settle_callbacks(tx)
+    await settle_commands(tx)
+    _lose_claims(tx)
     await _fire_timers(tx)
     await tx.settle()
+
+
+def _lose_claims(tx: Transaction) -> None:
+    """A gap that the records set aside have closed just now is none."""
+    gaps = [(process_id, lost) for process_id, lost in tx.work.gaps if process_id in tx.behind]
+    before = len(tx.ledger.revoked)
+    for process_id, lost in (*tx.work.lost, *gaps):
+        tx.advance_if_here(process_id, lost)
+    tx.ledger.lost = len(tx.ledger.revoked) - before
 
 
 async def _fire_timers(tx: Transaction) -> None:

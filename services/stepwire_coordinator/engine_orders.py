@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from sqlalchemy import text
 
 from stepwire.contracts.commands import PauseEngine, ResumeAll, SetInSync, UnpauseEngine
@@ -15,15 +17,10 @@ UPDATE stepwire_engine.engine_settings
 SET paused = :paused, changed_at = clock_timestamp(), changed_by = :by
 """)
 NOTIFY_ENGINE = text("SELECT pg_notify('stepwire_engine', :word)")
-LOCK_SUBSCRIPTION = text("""
-SELECT (SELECT owner FROM stepwire_engine.locks WHERE key = 'subscription:' || :id)
-FROM public.subscriptions WHERE subscription_id = CAST(:id AS uuid) FOR NO KEY UPDATE
-""")
 # One command per task: each is answered by itself, and one bad process stops no other.
 RESUME_TASKS = text("""
-INSERT INTO stepwire_engine.commands (command_id, type, process_id, content_hash, body, received_at)
-SELECT :prefix || process_id, 'ResumeProcess', process_id, sha256(b), b,
-    clock_timestamp() - interval '1 minute'
+INSERT INTO stepwire_engine.commands (command_id, type, process_id, content_hash, body)
+SELECT :prefix || process_id, 'ResumeProcess', process_id, sha256(b), b
 FROM (
     SELECT process_id, convert_to(json_build_object('type', 'ResumeProcess', 'command_id',
         :prefix || process_id, 'process_id', process_id, 'source', CAST(:by AS text))::text, 'UTF8') AS b
@@ -32,6 +29,12 @@ FROM (
 ) AS tasks
 ON CONFLICT DO NOTHING
 """)
+RESUMING = text("""
+SELECT EXISTS (SELECT 1 FROM stepwire_engine.commands
+    WHERE status IN ('received', 'held') AND starts_with(command_id, :mark))
+""")
+NOTIFY_COMMANDS = text("SELECT pg_notify('stepwire_commands', '')")
+RESUME_MARK = "resume-all:"
 
 
 async def pause_engine(tx: Transaction, command: PauseEngine) -> None:
@@ -45,34 +48,36 @@ async def unpause_engine(tx: Transaction, command: UnpauseEngine) -> None:
 
 
 async def resume_all(tx: Transaction, command: ResumeAll) -> None:
-    """Retry every failed or waiting task."""
-    prefix = f"{command.command_id[:150]}:"
-    await tx.connection.execute(RESUME_TASKS, {"prefix": prefix, "by": command.source})
+    """Retry every failed or waiting task; the sweeper applies them, some at a time."""
+    if (await tx.connection.execute(RESUMING, {"mark": RESUME_MARK})).scalar_one():
+        detail = "tasks are being resumed already; wait for it"
+        tx.ledger.answer(Answer(command.command_id, False, Reason.WRONG_STATUS, detail), None)  # noqa: FBT003
+        return
+    digest = hashlib.sha256(command.command_id.encode()).hexdigest()[:32]
+    await tx.connection.execute(RESUME_TASKS, {"prefix": f"{RESUME_MARK}{digest}:", "by": command.source})
+    await tx.connection.execute(NOTIFY_COMMANDS)
     tx.ledger.answer(Answer(command.command_id, accepted=True), None)
 
 
 async def set_in_sync(tx: Transaction, command: SetInSync) -> None:
     """Bring a subscription back in sync if nothing unfinished works on it."""
     subscription_id = command.subscription_id
-    found = (await tx.connection.execute(LOCK_SUBSCRIPTION, {"id": str(subscription_id)})).first()
-    at_work = await tx.connection.execute(locks.UNFINISHED_ON, {"id": subscription_id})
-    holder = (found[0] if found else None) or at_work.scalar()
-    if found is None:
+    row = await locks.hold(tx.connection, subscription_id)
+    holder = row.owner or (await tx.connection.execute(locks.UNFINISHED_ON, {"id": subscription_id})).scalar()
+    if row.busy:
+        tx.ledger.hold(command.command_id)
+    elif row.insync is None:
         detail = f"there is no subscription {subscription_id}; name an existing one"
-        answer = Answer(command.command_id, False, Reason.INVALID_INPUT, detail)  # noqa: FBT003
+        tx.ledger.answer(Answer(command.command_id, False, Reason.INVALID_INPUT, detail), None)  # noqa: FBT003
     elif holder is not None:
         detail = f"process {holder} works on subscription {subscription_id}; end it first"
-        answer = Answer(
-            command.command_id,
-            accepted=False,
-            reason=Reason.SUBSCRIPTION_LOCKED,
-            detail=detail,
-            holder=holder,
-        )
+        answer = Answer(command.command_id, False, Reason.SUBSCRIPTION_LOCKED, detail, holder=holder)  # noqa: FBT003
+        tx.ledger.answer(answer, None)
     else:
         await tx.connection.execute(locks.SET_INSYNC, {"ids": [subscription_id], "insync": True})
-        answer = Answer(command.command_id, accepted=True)
-    tx.ledger.answer(answer, None)
+        if not row.insync:
+            tx.ledger.unlocked.append(subscription_id)
+        tx.ledger.answer(Answer(command.command_id, accepted=True), None)
 
 
 async def _set_paused(

@@ -6,12 +6,14 @@ import asyncio
 
 from aiokafka.errors import KafkaError
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 
 from stepwire.chassis.service import Chassis
 from stepwire_coordinator.consuming import Consumption
+from stepwire_coordinator.faults import DATABASE_ERRORS
 
 EVERY_SECONDS = 10.0
+# Counting all processes may take at most a hundredth of the time.
+MOST_SHARE = 100
 BY_STATUS = text("SELECT workflow, status, count(*) FROM stepwire_engine.processes GROUP BY 1, 2")
 AGES = text("""
 SELECT
@@ -40,19 +42,18 @@ class Gauges:
         self._queues: set[str] = set()
 
     async def run(self) -> None:
-        """Read every ten seconds until stopped."""
-        while not self._chassis.stopping.is_set():
+        """Read every ten seconds until cancelled; less often where counting takes long."""
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
             try:
-                await self._read()
-            except (SQLAlchemyError, OSError, KafkaError) as error:
+                await self.read()
+            except (KafkaError, *DATABASE_ERRORS) as error:
                 self._chassis.log.info("Gauges are stale.", action="gauges", error=str(error))
-            try:
-                async with asyncio.timeout(EVERY_SECONDS):
-                    await self._chassis.stopping.wait()
-            except TimeoutError:
-                continue
+            await asyncio.sleep(max(EVERY_SECONDS, (loop.time() - began) * MOST_SHARE))
 
-    async def _read(self) -> None:
+    async def read(self) -> None:
+        """Read everything once."""
         metrics = self._chassis.metrics
         async with self._chassis.engine.connect() as connection:
             statuses = {(r[0], r[1]): r[2] for r in await connection.execute(BY_STATUS)}
@@ -66,6 +67,6 @@ class Gauges:
         self._queues |= queues.keys()
         metrics.outbox_oldest_seconds.set(ages[0])
         metrics.locks_oldest_seconds.set(ages[1])
-        for partition, lag in (await self._consumption.lag()).items():
+        for partition, (position, end) in (await self._consumption.lag()).items():
             base = partition.topic.removeprefix(self._chassis.settings.topic_prefix)
-            metrics.consumer_lag.labels(base, str(partition.partition)).set(lag)
+            metrics.consumer_lag.labels(base, str(partition.partition)).set(max(0, end - position))

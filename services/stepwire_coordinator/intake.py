@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from uuid import UUID
 
 from aiokafka import ConsumerRecord
@@ -17,9 +16,10 @@ from stepwire.contracts.commands import (
     decode_command,
 )
 from stepwire.contracts.reasons import DeadLetter
-from stepwire.contracts.steps import decode_result
+from stepwire.contracts.steps import ResultHead, decode_result
 from stepwire.contracts.storable import why_not_storable
-from stepwire_coordinator.work import CallbackItem, CommandItem, Origin, ResultItem, Work
+from stepwire.process.happenings import Unusable
+from stepwire_coordinator.work import CallbackItem, CommandItem, Origin, RefusedItem, ResultItem, Work
 
 DeadLetters = list[tuple[Origin, str]]
 
@@ -45,7 +45,7 @@ class Intake:
             self.dead.append((origin, DeadLetter.MALFORMED))
             return
         if isinstance(command, RefusedCommand):
-            self.work.refused.append((command, origin))
+            self.work.refused.append(RefusedItem(command, origin))
             return
         item = CommandItem(command, origin)
         # An abort raises the epoch: a transaction of its own may wait for a fence, a batch must not.
@@ -55,35 +55,59 @@ class Intake:
             self.alone.append(target)
 
     def read_result(self, origin: Origin) -> None:
-        """One record of `step.results`."""
-        try:
-            self.work.results.append(ResultItem(decode_result(origin.value), origin))
-        except ValidationError:
+        """One record of `step.results`; one that says whose it is fails its process if it is unusable."""
+        item = read_result(origin)
+        if item is None:
             self.dead.append((origin, DeadLetter.MALFORMED))
+        else:
+            self.work.results.append(item)
 
     def read_callback(self, origin: Origin) -> None:
         """One record of `callbacks`."""
-        try:
-            callback = decode_callback(origin.value)
-        except ValidationError:
+        item = read_callback(origin)
+        if item is None:
             self.dead.append((origin, DeadLetter.MALFORMED))
-            return
-        if why_not_storable(origin.value):
-            self.dead.append((origin, DeadLetter.MALFORMED))
-            return
-        self.work.callbacks.append(CallbackItem(callback, origin))
+        else:
+            self.work.callbacks.append(item)
 
     def starting(self) -> set[UUID]:
         """Processes that are started by this very poll."""
         return {s.process_id for s in self.work.starts() if s.process_id is not None}
 
 
-def decode_kept(work: Work, kind: str, origin: Origin) -> None:
-    """Add a record that was set aside; it was legible when it came."""
-    if kind == "result":
-        work.results.insert(0, ResultItem(decode_result(origin.value), origin, kept=True))
-    else:
-        work.callbacks.insert(0, CallbackItem(decode_callback(origin.value), origin, kept=True))
+def read_result(origin: Origin, *, kept: bool = False) -> ResultItem | None:
+    """The result in a record; None where not even its process can be told."""
+    try:
+        result = decode_result(origin.value)
+    except ValidationError as error:
+        return _unusable(origin, f"the result is malformed: {_told(error)}", kept=kept)
+    if problem := why_not_storable(origin.value):
+        return _unusable(origin, f"the result cannot be stored: {problem}", kept=kept)
+    return ResultItem(result.process_id, result, origin, kept)
+
+
+def _unusable(origin: Origin, message: str, *, kept: bool) -> ResultItem | None:
+    try:
+        head = ResultHead.model_validate_json(origin.value)
+    except ValidationError:
+        return None
+    executor = head.executor and head.executor.replace("\x00", "?")
+    unusable = Unusable(message, head.node, head.attempt, head.epoch, executor)
+    return ResultItem(head.process_id, unusable, origin, kept)
+
+
+def _told(error: ValidationError) -> str:
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in found[:3]).replace("\x00", "?")
+
+
+def read_callback(origin: Origin, *, kept: bool = False) -> CallbackItem | None:
+    """The callback in a record; None where it is malformed or cannot be stored."""
+    try:
+        callback = decode_callback(origin.value)
+    except ValidationError:
+        return None
+    return None if why_not_storable(origin.value) else CallbackItem(callback, origin, kept)
 
 
 def origin_of(record: ConsumerRecord, topic_id: str) -> Origin:
@@ -96,22 +120,6 @@ def origin_of(record: ConsumerRecord, topic_id: str) -> Origin:
         record.key,
         record.value or b"",
     )
-
-
-def halves(work: Work) -> Iterable[Work]:
-    """Two pieces of work in place of one, to find the one bad record."""
-    parts = []
-    for at in (0, 1):
-        half = Work()
-        for name in ("commands", "refused", "results", "callbacks", "timers", "lost"):
-            whole = getattr(work, name)
-            middle = (len(whole) + 1) // 2
-            setattr(half, name, whole[:middle] if at == 0 else whole[middle:])
-        half.inbox = set(work.inbox) if at == 0 else set()
-        half.caught_up = set(work.caught_up) if at == 0 else set()
-        half.positions = list(work.positions) if at else []
-        parts.append(half)
-    return parts
 
 
 READERS = {

@@ -31,11 +31,12 @@ from stepwire_coordinator.ledger import FinalAnswer
 from stepwire_coordinator.store.commands import Registration, Standing, standings_of
 from stepwire_coordinator.store.processes import Birthmarks, Loaded
 from stepwire_coordinator.transaction import Transaction
-from stepwire_coordinator.work import CommandItem, ProcessOrder
+from stepwire_coordinator.work import CommandItem, ProcessOrder, RefusedItem
 
 UNKNOWN_KEPT = timedelta(seconds=10)
 RANKS: dict[type, int] = {AbortProcess: 0, StartProcess: 1}
 LATEST_RANK = 2
+MOST_LABEL_BYTES = 16_384
 
 
 async def register_commands(tx: Transaction) -> None:
@@ -43,7 +44,7 @@ async def register_commands(tx: Transaction) -> None:
     if not tx.work.commands and not tx.work.refused:
         return
     registrations = [_registration(item.command) for item in tx.work.commands]
-    registrations += [_refused_registration(refused) for refused, _ in tx.work.refused]
+    registrations += [_refused_registration(item.refused) for item in tx.work.refused]
     tx.registrations = {r.command_id: r for r in reversed(registrations)}
     tx.standings = await standings_of(tx.connection, tx.registrations)
     tx.now = next(iter(tx.standings.values())).now
@@ -52,14 +53,14 @@ async def register_commands(tx: Transaction) -> None:
 
 async def settle_commands(tx: Transaction) -> None:
     """Apply every command of the work; aborts first, then starts, then the rest."""
-    for refused, _ in tx.work.refused:
-        _settle_refused(tx, refused, tx.standings[refused.command_id])
+    for refusal in tx.work.refused:
+        _settle_refused(tx, refusal, tx.standings[refusal.refused.command_id])
     seen: set[str] = set()
     for item in sorted(tx.work.commands, key=_rank):
         standing = tx.standings[item.command.command_id]
         if item.command.command_id in seen:
             _settle_double(tx, item.command)
-        elif _is_new(tx, item.command, standing):
+        elif _is_new(tx, item, standing):
             await _settle(tx, item, standing)
         seen.add(item.command.command_id)
 
@@ -98,13 +99,14 @@ def _refused_registration(refused: RefusedCommand) -> Registration:
     return Registration(refused.command_id, "malformed", None, digest, body, refused.reply_to)
 
 
-def _settle_refused(tx: Transaction, refused: RefusedCommand, standing: Standing) -> None:
-    if not standing.fresh and standing.same:
+def _settle_refused(tx: Transaction, item: RefusedItem, standing: Standing) -> None:
+    refused = item.refused
+    same = item.condemned or (standing.same and tx.registrations[refused.command_id] == _refused_registration(refused))
+    if not standing.fresh and same:
         _repeat(tx, refused.command_id, standing)
         return
     answer = Answer(refused.command_id, False, refused.reason, refused.detail, refused.errors)  # noqa: FBT003
-    remembered = standing.fresh and standing.same
-    tx.ledger.answers.append(FinalAnswer(answer, None, refused.reply_to, remembered))
+    tx.ledger.answers.append(FinalAnswer(answer, None, refused.reply_to, remembered=same))
 
 
 def _settle_double(tx: Transaction, command: AnyCommand) -> None:
@@ -115,7 +117,11 @@ def _settle_double(tx: Transaction, command: AnyCommand) -> None:
         _reused(tx, command.command_id, command.reply_to)
 
 
-def _is_new(tx: Transaction, command: AnyCommand, standing: Standing) -> bool:
+def _is_new(tx: Transaction, item: CommandItem, standing: Standing) -> bool:
+    command = item.command
+    if item.received_at is not None:
+        # Found in the table by more than one coordinator: nobody has sent it again.
+        return standing.fresh
     if not standing.same:
         _reused(tx, command.command_id, command.reply_to)
         return False
@@ -167,6 +173,9 @@ def _start(tx: Transaction, command: StartProcess, standing: Standing) -> None:
     if manifest is None:
         detail = f"no executor serves a workflow {command.workflow!r}; check its name"
         refuse(tx, command.command_id, Reason.UNKNOWN_WORKFLOW, detail)
+    elif (size := len(orjson.dumps(command.labels))) > MOST_LABEL_BYTES:
+        detail = f"the labels take {size} bytes, but every event repeats them; keep them under {MOST_LABEL_BYTES}"
+        refuse(tx, command.command_id, Reason.TOO_LARGE, detail)
     elif standing.paused and command.hold:
         tx.ledger.held.append(command.command_id)
     elif standing.paused:
@@ -200,6 +209,8 @@ def _order(tx: Transaction, item: CommandItem, standing: Standing) -> None:
     elif tx.is_unknown(command.process_id) and tx.now - standing.received_at > UNKNOWN_KEPT:
         detail = f"there is no process {command.process_id}; check the id"
         refuse(tx, command.command_id, Reason.UNKNOWN_PROCESS, detail)
+    elif tx.is_held(command.process_id):
+        tx.ledger.hold(command.command_id)
     else:
         tx.ledger.held.append(command.command_id)
 

@@ -11,7 +11,7 @@ from stepwire_coordinator.store.inbox import Await
 from stepwire_coordinator.store.journal import Aside
 from stepwire_coordinator.store.locks import Wish
 from stepwire_coordinator.store.processes import Loaded
-from stepwire_coordinator.work import Origin
+from stepwire_coordinator.work import Origin, ResultItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,11 @@ class FinalAnswer:
 
 @dataclass(slots=True)
 class Ledger:
-    """Rows under lock by process, and what is added to them."""
+    """Rows under lock by process, and what is added to them.
+
+    `unusable` results are to fail their processes in transactions of their own; `busy` says that a
+    command met a row somebody else held.
+    """
 
     rows: dict[UUID, Loaded] = field(default_factory=dict)
     entries: list[tuple[UUID, int, LogEntry]] = field(default_factory=list)
@@ -57,12 +61,34 @@ class Ledger:
     taken: list[Origin] = field(default_factory=list)
     applied: list[Await] = field(default_factory=list)
     dead: list[tuple[Origin, str]] = field(default_factory=list)
+    letters: list[tuple[Origin, str]] = field(default_factory=list)
+    unusable: list[ResultItem] = field(default_factory=list)
+    busy: bool = False
+    unlocked: list[UUID] = field(default_factory=list)
+    lost: int = 0
+    callbacks: dict[str, int] = field(default_factory=dict)
+    waited_seconds: list[float] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
     replies: dict[str, str] = field(default_factory=dict)
 
     def drop(self, reason: str) -> None:
         """Count something that changed nothing."""
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
+    def hold(self, command_id: str) -> None:
+        """Keep a command that met a row somebody else held; it is tried again soon."""
+        self.busy = True
+        self.held.append(command_id)
+
+    def count_callback(self, outcome: str) -> None:
+        """Count what became of a callback."""
+        self.callbacks[outcome] = self.callbacks.get(outcome, 0) + 1
+
+    def bury(self, origin: Origin, error: str, *, kept: bool) -> None:
+        """Make a dead letter; one that was set aside is read nowhere again, so it goes through the outbox."""
+        if kept:
+            self.taken.append(origin)
+        (self.letters if kept else self.dead).append((origin, error))
 
     def emit(self, row: Loaded, event_type: str, data: dict[str, Any]) -> None:
         """Publish an event of this process with the next number."""

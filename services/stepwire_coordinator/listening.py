@@ -7,6 +7,7 @@ import asyncio
 import asyncpg
 
 from stepwire.chassis.service import Chassis
+from stepwire_coordinator.faults import DATABASE_ERRORS
 from stepwire_coordinator.sweeping import Sweeper
 
 CHANNEL = "stepwire_commands"
@@ -14,11 +15,11 @@ RETRY_SECONDS = 2.0
 
 
 async def listen(chassis: Chassis, sweeper: Sweeper) -> None:
-    """Wake the sweeper at every notification, until stopped; without a connection it looks by itself."""
-    while not chassis.stopping.is_set():
+    """Wake the sweeper at every notification, until cancelled; without a connection it looks by itself."""
+    while True:
         try:
             await _listen_once(chassis, sweeper)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DATABASE_ERRORS as error:
             chassis.log.info("Not listening to the database.", action="listen", error=str(error))
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -32,10 +33,6 @@ async def _listen_once(chassis: Chassis, sweeper: Sweeper) -> None:
     connection.add_termination_listener(lambda _: ended.set())
     try:
         await connection.add_listener(CHANNEL, lambda *_: sweeper.wake())
-        stopping = asyncio.create_task(chassis.stopping.wait())
-        over = asyncio.create_task(ended.wait())
-        await asyncio.wait({stopping, over}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        over.cancel()
+        await ended.wait()
     finally:
         await connection.close(timeout=2)

@@ -15,25 +15,33 @@ from stepwire.contracts.events import (
     COMMAND_ACCEPTED,
     COMMAND_REJECTED,
     STEP_COMPLETED,
+    SUBSCRIPTION_UNLOCKED,
     cloud_event,
 )
 from stepwire_coordinator.ledger import FinalAnswer
+from stepwire_coordinator.packing import pack
 from stepwire_coordinator.store.processes import Loaded, executed_prefix
 from stepwire_coordinator.transaction import Transaction
 from stepwire_coordinator.work import Origin
 
 SOURCE = "stepwire/coordinator"
+HEADER_BYTES = 4096
 
 
 @dataclass(slots=True)
 class Publication:
-    """Records to publish; `kept` ones are in the outbox until Kafka has acknowledged them."""
+    """Records to publish; `kept` ones are in the outbox until Kafka has acknowledged them.
+
+    `dead` ones are read again from Kafka if they are not published; `letters` say which of the
+    kept records are dead letters, whose own record is no longer to be read anywhere.
+    """
 
     runs: list[Outgoing] = field(default_factory=list)
     kept: list[Outgoing] = field(default_factory=list)
     feed: list[Outgoing] = field(default_factory=list)
     replies: list[Outgoing] = field(default_factory=list)
     dead: list[tuple[Origin, str]] = field(default_factory=list)
+    letters: list[tuple[Origin, str]] = field(default_factory=list)
     answer_ids: dict[str, UUID] = field(default_factory=dict)
     outbox_id: UUID | None = None
     outbox_records: bytes = b""
@@ -41,19 +49,17 @@ class Publication:
 
 def publish_all(tx: Transaction, pages: dict[str, dict[str, Any]]) -> Publication:
     """Prepare everything this transaction publishes once it is committed."""
-    publication = Publication(dead=tx.ledger.dead)
+    publication = Publication(dead=tx.ledger.dead, letters=tx.ledger.letters)
     publication.runs = [_run(tx, row, pages) for row in tx.ledger.rows.values() if row.dispatched]
     for given in tx.ledger.answers:
         _add_answer(tx, publication, given)
     _add_events(tx, publication)
+    _add_unlocked(tx, publication)
     _add_feed(tx, publication)
+    _add_letters(tx, publication)
     if publication.kept:
         publication.outbox_id = uuid4()
-        rows = [
-            (o.topic, (o.key or b"").decode(), orjson.Fragment(o.value))
-            for o in (*publication.kept, *publication.replies)
-        ]
-        publication.outbox_records = orjson.dumps(rows)
+        publication.outbox_records = pack((*publication.kept, *publication.replies))
     return publication
 
 
@@ -93,7 +99,7 @@ def _run(tx: Transaction, row: Loaded, pages: dict[str, dict[str, Any]]) -> Outg
         "queue": process.queue,
         "state": orjson.Fragment(snapshot) if inline else None,
         "user_inputs": given.get("user_inputs"),
-        "user": given.get("user") or given.get("source"),
+        "user": given.get("user") or given.get("reporter") or given.get("source"),
         "reporter": process.reporter,
         "granted": process.granted,
         "alone": process.alone,
@@ -132,6 +138,15 @@ def _add_events(tx: Transaction, publication: Publication) -> None:
         publication.kept.append(Outgoing(topic, orjson.dumps(value), subject.encode()))
 
 
+def _add_unlocked(tx: Transaction, publication: Publication) -> None:
+    """Subscriptions brought back in sync by hand: of no process, so without a sequence."""
+    topic = tx.surroundings.settings.topic(topics.PROCESS_EVENTS)
+    for subscription_id in tx.ledger.unlocked:
+        subject = str(subscription_id)
+        value = cloud_event(SUBSCRIPTION_UNLOCKED, new_id(), subject, tx.now, {"subscription_id": subject})
+        publication.kept.append(Outgoing(topic, orjson.dumps(value), subject.encode()))
+
+
 def _add_feed(tx: Transaction, publication: Publication) -> None:
     topic = tx.surroundings.settings.topic(topics.PROCESS_EVENTS)
     for process_id, _, entry in tx.ledger.entries:
@@ -149,13 +164,26 @@ def _add_feed(tx: Transaction, publication: Publication) -> None:
         publication.feed.append(Outgoing(topic, orjson.dumps(value), subject.encode()))
 
 
-def dead_letter(topic: str, origin: Origin, error: str) -> Outgoing:
-    """A record nobody can use, as it came, with the reason in its headers."""
-    headers = (
+def _add_letters(tx: Transaction, publication: Publication) -> None:
+    most = tx.surroundings.settings.max_message_bytes - HEADER_BYTES
+    for origin, error in publication.letters:
+        publication.kept.append(dead_letter(origin, str(error), most_bytes=most))
+
+
+def dead_letter(origin: Origin, error: str, *, most_bytes: int) -> Outgoing:
+    """A record nobody can use, as it came, with the reason in its headers.
+
+    One that would not fit with its headers is cut to `most_bytes`, and says how long it was.
+    """
+    headers = [
         ("x-error", error.encode()),
         ("x-topic", origin.topic.encode()),
         ("x-partition", str(origin.partition).encode()),
         ("x-offset", str(origin.offset).encode()),
         ("x-time", utc_now().isoformat().encode()),
-    )
-    return Outgoing(topic, origin.value, origin.key, headers)
+    ]
+    if len(origin.value) + len(origin.key or b"") > most_bytes:
+        headers.append(("x-length", str(len(origin.value)).encode()))
+    key = origin.key and origin.key[:most_bytes]
+    value = origin.value[: max(0, most_bytes - len(key or b""))]
+    return Outgoing(topics.dead_letters(origin.topic), value, key, headers)

@@ -2,170 +2,128 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
 from uuid import UUID
 
-from aiokafka import TopicPartition
-from sqlalchemy import text
+from aiokafka.errors import KafkaError
 
 from stepwire.chassis.service import Chassis
-from stepwire.contracts import topics
 from stepwire.process.happenings import ClaimLost
 from stepwire_coordinator.applying import Applier
+from stepwire_coordinator.beating import Beat
 from stepwire_coordinator.consuming import Consumption
+from stepwire_coordinator.faults import DATABASE_ERRORS
 from stepwire_coordinator.publishing import Publisher
+from stepwire_coordinator.store import leases
+from stepwire_coordinator.store.leases import Doubtful
 from stepwire_coordinator.work import Work
 
-GAP_SECONDS = 3.0
+EVERY_SECONDS = 1.0
 READ_WAIT_SECONDS = 30.0
-MOST = 500
-
-# Lost: the executor's lease ran out (or it left), or the claim ended long ago in an epoch still open.
-LOST = text("""
-SELECT c.process_id, c.epoch, c.executor,
-    e.executor IS NULL OR e.ended_at IS NOT NULL
-        OR e.beat_at < clock_timestamp() - make_interval(secs => e.lease_seconds) AS dead
-FROM stepwire_engine.run_claims AS c
-JOIN stepwire_engine.processes AS p
-    ON p.process_id = c.process_id AND p.epoch = c.epoch AND p.runnable
-LEFT JOIN stepwire_engine.executors AS e ON e.executor = c.executor
-WHERE NOT c.revoked AND (
-    e.executor IS NULL OR e.ended_at IS NOT NULL
-    OR e.beat_at < clock_timestamp() - make_interval(secs => e.lease_seconds)
-    OR c.ended_at < clock_timestamp() - interval '10 seconds')
-ORDER BY c.process_id LIMIT :most
-""")
-# Results ahead of a gap that nobody has closed for long.
-GAPS = text("""
-SELECT s.process_id, max(p.epoch) FROM stepwire_engine.set_aside AS s
-JOIN stepwire_engine.processes AS p ON p.process_id = s.process_id AND p.runnable
-WHERE s.kind = 'result' GROUP BY s.process_id
-HAVING min(s.set_at) < clock_timestamp() - interval '10 seconds' LIMIT :most
-""")
-ANY_LOST = text("""
-SELECT EXISTS (SELECT 1 FROM stepwire_engine.processes WHERE runnable)
-""")
-# A frozen executor's open transaction would block the next run on the author's own rows.
-END_SESSIONS = text("""
-SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
-WHERE application_name = 'stepwire-step:' || :executor
-""")
-SESSIONS = text("""
-SELECT count(*) FROM pg_stat_activity WHERE application_name = 'stepwire-step:' || :executor
-""")
-READ = text("""
-SELECT partition, next_offset FROM stepwire_engine.result_positions WHERE topic_id = :topic_id
-""")
+Key = tuple[UUID, int]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Suspicion:
-    """One executor whose runs are lost once everything it has sent is read."""
+    """A run that is lost once everything sent before now is read; `ends` unknown while Kafka is away."""
 
     since: float
     topic_id: str
-    ends: dict[int, int] = field(default_factory=dict)
+    ends: dict[int, int] | None
 
 
 class Recovery:
     """Judges leases and gaps, and takes lost runs away from whoever had them."""
 
     def __init__(
-        self,
-        chassis: Chassis,
-        applier: Applier,
-        publisher: Publisher,
-        consumption: Consumption,
+        self, chassis: Chassis, applier: Applier, publisher: Publisher, consumption: Consumption, beat: Beat
     ) -> None:
         """Judge by this coordinator's own view of the database."""
         self._chassis = chassis
         self._applier = applier
         self._publisher = publisher
         self._consumption = consumption
-        self._looked_at = time.monotonic()
-        self._steady_since = time.monotonic()
-        self._suspicions: dict[UUID | str, Suspicion] = {}
+        self._beat = beat
+        self._suspicions: dict[Key, Suspicion] = {}
 
-    def interrupted(self) -> None:
-        """The database was away: everybody gets one full lease before being judged."""
-        self._steady_since = time.monotonic()
+    async def run(self) -> None:
+        """Look every second until cancelled."""
+        while True:
+            await asyncio.sleep(EVERY_SECONDS)
+            try:
+                await self.look()
+            except DATABASE_ERRORS as error:
+                self._chassis.log.info("The database did not answer the recovery.", error=str(error))
+            except Exception:
+                self._chassis.log.exception("Looking for lost runs broke.", action="recovery")
 
     async def look(self) -> None:
-        """Look for lost runs; at most once a second, and not after a gap of our own."""
-        now = time.monotonic()
-        gap, self._looked_at = now - self._looked_at, now
-        if gap > GAP_SECONDS:
-            self._steady_since = now
-        if now - self._steady_since < self._chassis.settings.executor_lease_seconds:
+        """Look for lost runs, unless this coordinator itself has missed something lately."""
+        if self._beat.steady_seconds() < self._chassis.settings.executor_lease_seconds:
+            self._suspicions.clear()
             return
         async with self._chassis.engine.connect() as connection:
-            if not (await connection.execute(ANY_LOST)).scalar():
-                self._suspicions.clear()
-                return
-            lost = (await connection.execute(LOST, {"most": MOST})).all()
-            gaps = (await connection.execute(GAPS, {"most": MOST})).all()
-        await self._judge([(row[0], row[1], row[2], row[3]) for row in lost])
-        await self._close_gaps([(row[0], row[1]) for row in gaps])
+            runs = await leases.doubtful(connection)
+        known = {(run.process_id, run.epoch) for run in runs}
+        self._suspicions = {key: kept for key, kept in self._suspicions.items() if key in known}
+        if runs:
+            await self._judge(await self._silenced(runs))
 
-    async def _judge(self, rows: list[tuple[UUID, int, UUID, bool]]) -> None:
-        executors = {row[2]: row[3] for row in rows}
-        for known in [key for key in self._suspicions if key not in executors and key != "gaps"]:
-            del self._suspicions[known]
-        for executor, dead in executors.items():
-            sessions_gone = not dead or await self._sessions_gone(executor)
-            if await self._all_read(executor) and sessions_gone:
-                mine = [(p, e) for p, e, x, _ in rows if x == executor]
-                await self._take_back(mine, str(executor))
-
-    async def _close_gaps(self, rows: list[tuple[UUID, int]]) -> None:
-        if not rows:
-            self._suspicions.pop("gaps", None)
-        elif await self._all_read("gaps"):
-            await self._take_back(rows, "unknown")
-
-    async def _sessions_gone(self, executor: UUID) -> bool:
+    async def _silenced(self, runs: list[Doubtful]) -> list[Doubtful]:
+        """Leave out runs whose dead executor still has a session that may commit."""
+        dead = {run.executor for run in runs if run.dead and run.executor is not None}
         async with self._chassis.engine.connect() as connection:
-            await connection.execute(END_SESSIONS, {"executor": str(executor)})
-            left = await connection.execute(SESSIONS, {"executor": str(executor)})
-            return int(left.scalar_one()) == 0
+            heard = {executor for executor in dead if not await leases.end_sessions(connection, executor)}
+        return [run for run in runs if run.executor not in heard]
 
-    async def _all_read(self, key: UUID | str) -> bool:
-        """Whether step.results has been read to the ends asked for when this was first seen."""
-        suspicion = self._suspicions.get(key)
-        if suspicion is None:
-            suspicion = self._suspicions[key] = await self._suspect()
-        topic = self._chassis.settings.topic(topics.STEP_RESULTS)
-        if time.monotonic() - suspicion.since > READ_WAIT_SECONDS:
-            return True
-        if suspicion.topic_id != self._consumption.topic_ids.get(topic):
-            return True
-        async with self._chassis.engine.connect() as connection:
-            rows = await connection.execute(READ, {"topic_id": suspicion.topic_id})
-            read = {row[0]: row[1] for row in rows}
-        return all(read.get(p, 0) >= end for p, end in suspicion.ends.items())
+    async def _judge(self, runs: list[Doubtful]) -> None:
+        fresh = [run for run in runs if (run.process_id, run.epoch) not in self._suspicions]
+        if fresh:
+            suspicion = await self._suspect()
+            self._suspicions |= {(run.process_id, run.epoch): suspicion for run in fresh}
+        read = await self._positions(runs)
+        for run in runs:
+            if self._all_read(self._suspicions[run.process_id, run.epoch], read):
+                await self._take_back(run)
 
     async def _suspect(self) -> Suspicion:
-        topic = self._chassis.settings.topic(topics.STEP_RESULTS)
-        suspicion = Suspicion(time.monotonic(), self._consumption.topic_ids.get(topic, ""))
-        consumer = self._consumption.consumer
-        if consumer is not None:
-            partitions = consumer.partitions_for_topic(topic) or set()
-            ends = await consumer.end_offsets([TopicPartition(topic, p) for p in sorted(partitions)])
-            suspicion.ends = {tp.partition: end for tp, end in ends.items()}
-        return suspicion
+        """Ask where step.results ends now: what was acknowledged until here is not executed again."""
+        now = asyncio.get_running_loop().time()
+        try:
+            ends = await self._consumption.result_ends()
+        except (KafkaError, TimeoutError):
+            ends = None
+        return Suspicion(now, self._consumption.results_id, ends)
 
-    async def _take_back(self, runs: list[tuple[UUID, int]], executor: str) -> None:
-        """Raise each epoch in a transaction of its own: it may have to wait for a fence."""
-        for process_id, epoch in runs:
-            work = Work(lost=[(process_id, ClaimLost(epoch, executor))])
-            for applied in await self._applier.apply(work, wait=True):
-                await self._publisher.publish(applied.publication)
-            self._chassis.metrics.claims_lost.inc()
-            self._chassis.log.warning(
-                "A run was lost with its executor; it is dispatched again.",
-                action="claim_lost",
-                process_id=str(process_id),
-                epoch=epoch,
-                executor=executor,
-            )
+    async def _positions(self, runs: Iterable[Doubtful]) -> dict[str, dict[int, int]]:
+        topic_ids = {self._suspicions[run.process_id, run.epoch].topic_id for run in runs}
+        async with self._chassis.engine.connect() as connection:
+            return {topic_id: await leases.read_positions(connection, topic_id) for topic_id in topic_ids}
+
+    def _all_read(self, suspicion: Suspicion, read: dict[str, dict[int, int]]) -> bool:
+        if asyncio.get_running_loop().time() - suspicion.since > READ_WAIT_SECONDS:
+            return True
+        current = self._consumption.results_id
+        if current and suspicion.topic_id and current != suspicion.topic_id:
+            # The topic was created anew: what the old one held is gone.
+            return True
+        at = read[suspicion.topic_id]
+        return suspicion.ends is not None and all(at.get(p, 0) >= end for p, end in suspicion.ends.items())
+
+    async def _take_back(self, run: Doubtful) -> None:
+        """Raise the epoch in a transaction of its own: it may have to wait for a fence."""
+        executor = "unknown" if run.executor is None else str(run.executor)
+        lost = [(run.process_id, ClaimLost(run.epoch, executor))]
+        work = Work(gaps=lost) if run.executor is None else Work(lost=lost)
+        for applied in await self._applier.try_alone(work):
+            if applied.ledger.lost:
+                self._chassis.log.warning(
+                    "A run was lost with its executor; it is dispatched again.",
+                    action="claim_lost",
+                    process_id=str(run.process_id),
+                    epoch=run.epoch,
+                    executor=executor,
+                )
+            await self._publisher.publish(applied.publication)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 
 from stepwire.chassis.service import Chassis
+from stepwire_coordinator.faults import DATABASE_ERRORS
 
 EVERY_SECONDS = 600.0
 
@@ -29,14 +29,27 @@ RULES = {
         WHERE p.process_id = o.process_id
             AND p.completed_at < clock_timestamp() - CAST(:claims AS float8) * interval '1 day'""",
     "inbox": """
-        DELETE FROM stepwire_engine.callback_inbox
-        WHERE applied_at < clock_timestamp() - CAST(:claims AS float8) * interval '1 day'""",
+        DELETE FROM stepwire_engine.callback_inbox AS i USING stepwire_engine.processes AS p
+        WHERE p.process_id = i.process_id AND (
+            i.applied_at < clock_timestamp() - CAST(:claims AS float8) * interval '1 day'
+            OR p.completed_at < clock_timestamp() - CAST(:claims AS float8) * interval '1 day')""",
+    "early": """
+        DELETE FROM stepwire_engine.set_aside AS s USING stepwire_engine.processes AS p
+        WHERE p.process_id = s.process_id
+            AND p.completed_at < clock_timestamp() - CAST(:claims AS float8) * interval '1 day'""",
+    "outbox": """
+        DELETE FROM stepwire_engine.outbox
+        WHERE created_at < clock_timestamp() - CAST(:outbox AS float8) * interval '1 day'""",
+    "coordinators": """
+        DELETE FROM stepwire_engine.coordinators
+        WHERE beat_at < clock_timestamp() - CAST(:claims AS float8) * interval '1 day'""",
     "executors": """
         DELETE FROM stepwire_engine.executors
         WHERE beat_at < clock_timestamp() - CAST(:claims AS float8) * interval '1 day'""",
     "manifests": """
         DELETE FROM stepwire_engine.manifests AS m
         WHERE offered_at < clock_timestamp() - CAST(:commands AS float8) * interval '1 day'
+            AND NOT EXISTS (SELECT 1 FROM stepwire_engine.executors AS e WHERE m.hash = ANY (e.manifests))
             AND NOT EXISTS (SELECT 1 FROM stepwire_engine.processes AS p WHERE p.manifest = m.hash)""",
 }
 
@@ -48,6 +61,7 @@ async def keep_tidy(chassis: Chassis) -> None:
         "commands": settings.retention_days_commands,
         "notes": settings.retention_days_notes,
         "claims": settings.retention_days_claims,
+        "outbox": settings.retention_days_events_outbox,
     }
     while not chassis.stopping.is_set():
         try:
@@ -65,6 +79,6 @@ async def apply_rules(chassis: Chassis, values: dict[str, float]) -> dict[str, i
         try:
             async with chassis.engine.begin() as connection:
                 removed[name] = (await connection.execute(text(rule), used)).rowcount
-        except (SQLAlchemyError, OSError) as error:
+        except DATABASE_ERRORS as error:
             chassis.log.warning("Retention was not applied.", action="retention", error=str(error))
     return removed

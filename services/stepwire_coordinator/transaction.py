@@ -5,27 +5,42 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Any
 from uuid import UUID
 
+import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stepwire.chassis.settings import CallbackSecret, Settings
 from stepwire.contracts.events import SUBSCRIPTION_LOCKED, SUBSCRIPTION_UNLOCKED
+from stepwire.contracts.reasons import DeadLetter
 from stepwire.process import advance
 from stepwire.process.happenings import CallbackArrived
 from stepwire.process.model import Status, parent_of
-from stepwire_coordinator.intake import decode_kept
+from stepwire_coordinator.intake import read_callback, read_result
 from stepwire_coordinator.ledger import Ledger
 from stepwire_coordinator.manifests import Manifests
 from stepwire_coordinator.store import inbox, journal, locks, processes
 from stepwire_coordinator.store.commands import Registration, Standing
 from stepwire_coordinator.store.inbox import Await, Received
 from stepwire_coordinator.store.journal import Aside
-from stepwire_coordinator.work import Origin, Work
+from stepwire_coordinator.work import CallbackItem, Origin, ResultItem, Work
 
 MAX_LOCK_ROUNDS = 64
 NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+class Mode(Enum):
+    """About a row that somebody else holds: leave it out, wait for it a moment, or do not even look.
+
+    A batch skips; what raises an epoch waits, alone; what waited in vain is deferred: its commands
+    become held ones and its records are set aside.
+    """
+
+    SKIP = "skip"
+    WAIT = "wait"
+    DEFER = "defer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +60,18 @@ class Transaction:
         connection: AsyncConnection,
         surroundings: Surroundings,
         work: Work,
-        *,
-        wait: bool = False,
+        mode: Mode = Mode.SKIP,
     ) -> None:
-        """Prepare; `wait` for held rows instead of setting their records aside."""
+        """Prepare; `mode` says what to do about rows that somebody else holds."""
         self.connection = connection
         self.surroundings = surroundings
         self.work = work
         self.ledger = Ledger()
         self.now = NEVER
-        self._wait = wait
+        self.mode = mode
+        self.results = list(work.results)
+        self.callbacks = list(work.callbacks)
+        self.behind: set[UUID] = set()
         self.standings: dict[str, Standing] = {}
         self.registrations: dict[str, Registration] = {}
         self._unknown: set[UUID] = set()
@@ -65,10 +82,10 @@ class Transaction:
     async def load(self) -> None:
         """Lock and read every process of the work; what somebody else holds is left out."""
         wanted = self.work.process_ids()
-        if wanted:
-            rows = await processes.load(self.connection, wanted, wait=self._wait)
+        if wanted and self.mode is not Mode.DEFER:
+            rows = await processes.load(self.connection, wanted, wait=self.mode is Mode.WAIT)
             await self._take_rows(rows)
-            self._held = wanted - self.ledger.rows.keys()
+        self._held = wanted - self.ledger.rows.keys()
         if self._held:
             there = await processes.existing(self.connection, self._held)
             self._unknown = self._held - there
@@ -78,21 +95,40 @@ class Transaction:
 
     async def _take_rows(self, rows: list[Sequence[Any]]) -> None:
         manifests = self.surroundings.manifests
-        reported = {m for i in self.work.results if (m := getattr(i.result, "manifest", None))}
+        reported = {m for i in self.results if (m := getattr(i.result, "manifest", None))}
         await manifests.need(self.connection, {row[2] for row in rows} | reported)
         for row in rows:
             self.ledger.rows[row[0]] = processes.read_row(row, manifests[row[2]])
-            self.now = row[34]
-        behind = [row[0] for row in rows if row[35]]
+            self.now = row[35]
+            if row[37] is not None:
+                self.ledger.replies[row[16]] = row[37]
+        behind = [row[0] for row in rows if row[36]]
         if behind:
             await self._take_asides(behind)
 
     async def _take_asides(self, process_ids: list[UUID]) -> None:
         """Records set aside come before new ones of the same process."""
         rows = await self.connection.execute(journal.ASIDE_OF, {"process_ids": process_ids})
+        results: list[ResultItem] = []
+        callbacks: list[CallbackItem] = []
+        condemned = {item.process_id for item in self.work.results if item.origin is None}
         for topic, topic_id, partition, offset, body, kind, process_id in rows:
             origin = Origin(topic, topic_id, partition, offset, str(process_id).encode(), body)
-            decode_kept(self.work, kind, origin)
+            if process_id in condemned:
+                self.ledger.bury(origin, DeadLetter.NOT_APPLICABLE, kept=True)
+            elif kind == "result":
+                self._take_aside(results, read_result(origin, kept=True), origin)
+            else:
+                self._take_aside(callbacks, read_callback(origin, kept=True), origin)
+        self.results = results + self.results
+        self.callbacks = callbacks + self.callbacks
+
+    def _take_aside(self, items: list[Any], item: ResultItem | CallbackItem | None, origin: Origin) -> None:
+        if item is None:
+            # It was legible to the version that set it aside.
+            self.ledger.bury(origin, DeadLetter.MALFORMED, kept=True)
+        else:
+            items.append(item)
 
     def is_unknown(self, process_id: UUID) -> bool:
         """Whether there is no such process."""
@@ -148,7 +184,7 @@ class Transaction:
     def apply_callback(self, received: Received) -> None:
         """Let the process take its callback."""
         row = self.ledger.rows[received.process_id]
-        size = len(str(received.payload))
+        size = len(orjson.dumps(received.payload))
         limit = self.surroundings.settings.state_max_bytes
         event = CallbackArrived(
             received.node,
@@ -159,8 +195,11 @@ class Transaction:
             size,
             too_large=row.process.state_bytes + size > limit,
         )
+        since = row.waiting_since or self.now
         self.advance_if_here(received.process_id, event)
         self.ledger.applied.append(received.awaited)
+        self.ledger.count_callback("applied")
+        self.ledger.waited_seconds.append((self.now - since).total_seconds())
 
     # locks
 

@@ -19,7 +19,7 @@ from stepwire.contracts.commands import (
     StartProcess,
 )
 from stepwire.contracts.steps import AnyResult
-from stepwire.process.happenings import ClaimLost, TimerFired
+from stepwire.process.happenings import ClaimLost, TimerFired, Unusable
 
 ProcessOrder = ResumeProcess | AbortProcess | SkipStep | AddNote
 
@@ -54,11 +54,25 @@ class CommandItem:
 
 
 @dataclass(frozen=True, slots=True)
-class ResultItem:
-    """A result with where it came from; `kept` if it was set aside before."""
+class RefusedItem:
+    """A command that cannot be understood; `condemned` if it could be, but can never be applied."""
 
-    result: AnyResult
-    origin: Origin
+    refused: RefusedCommand
+    origin: Origin | None = None
+    condemned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ResultItem:
+    """A result with where it came from; `kept` if it was set aside before.
+
+    An unusable one is what became of a record that can never be applied; without an origin it is
+    about something else than a record.
+    """
+
+    process_id: UUID
+    result: AnyResult | Unusable
+    origin: Origin | None
     kept: bool = False
 
 
@@ -73,24 +87,33 @@ class CallbackItem:
 
 @dataclass(slots=True)
 class Work:
-    """Everything one transaction applies."""
+    """Everything one transaction applies; `timeline`: only to the database that answered by it."""
 
     commands: list[CommandItem] = field(default_factory=list)
-    refused: list[tuple[RefusedCommand, Origin]] = field(default_factory=list)
+    refused: list[RefusedItem] = field(default_factory=list)
     results: list[ResultItem] = field(default_factory=list)
     callbacks: list[CallbackItem] = field(default_factory=list)
     timers: list[tuple[UUID, TimerFired]] = field(default_factory=list)
     lost: list[tuple[UUID, ClaimLost]] = field(default_factory=list)
+    gaps: list[tuple[UUID, ClaimLost]] = field(default_factory=list)
     inbox: set[UUID] = field(default_factory=set)
     caught_up: set[UUID] = field(default_factory=set)
     positions: list[Position] = field(default_factory=list)
+    timeline: str = ""
 
     @property
     def size(self) -> int:
         """How many records and happenings there are."""
-        records = len(self.commands) + len(self.refused) + len(self.results) + len(self.callbacks)
-        happenings = len(self.timers) + len(self.lost) + len(self.inbox) + len(self.caught_up)
-        return records + happenings
+        return sum(len(getattr(self, name)) for name in PIECES)
+
+    def halves(self) -> tuple[Work, Work]:
+        """Two pieces of work in place of one, to find the one bad record."""
+        everything = [(name, item) for name in PIECES for item in getattr(self, name)]
+        middle = len(everything) // 2
+        first, second = _work_of(everything[:middle]), _work_of(everything[middle:])
+        second.positions = self.positions
+        first.timeline = second.timeline = self.timeline
+        return first, second
 
     def starts(self) -> Iterable[StartProcess]:
         """The starts among the commands."""
@@ -99,7 +122,21 @@ class Work:
     def process_ids(self) -> set[UUID]:
         """Processes that must be read for this work."""
         ids = {c.command.process_id for c in self.commands if isinstance(c.command, ProcessOrder)}
-        ids.update(item.result.process_id for item in self.results)
+        ids.update(item.process_id for item in self.results)
         ids.update(item.callback.process_id for item in self.callbacks)
-        ids.update(process_id for process_id, _ in (*self.timers, *self.lost))
+        ids.update(process_id for process_id, _ in (*self.timers, *self.lost, *self.gaps))
         return ids | self.inbox | self.caught_up
+
+
+PIECES = ("commands", "refused", "results", "callbacks", "timers", "lost", "gaps", "inbox", "caught_up")
+
+
+def _work_of(pieces: Iterable[tuple[str, object]]) -> Work:
+    work = Work()
+    for name, item in pieces:
+        there = getattr(work, name)
+        if isinstance(there, set):
+            there.add(item)
+        else:
+            there.append(item)
+    return work

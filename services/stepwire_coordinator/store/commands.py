@@ -25,14 +25,17 @@ FROM unnest(CAST(:command_ids AS text[]), CAST(:process_ids AS uuid[]))
 LEFT JOIN known ON known.command_id = given.command_id
 """)
 
-# Received: answered over HTTP but never seen on the topic. Held: the process is not known yet.
+# Received: answered over HTTP but never seen on the topic. Held: its process is not known yet, or was busy; many of
+# these must not keep the others from being seen. Starts that wait for the end of a pause are left alone until then.
 OPEN = text("""
-SELECT body, received_at, status FROM stepwire_engine.commands
-WHERE status IN ('received', 'held')
-    AND received_at < clock_timestamp() - make_interval(secs =>
-        CASE status WHEN 'held' THEN 0.0 ELSE CAST(:after_seconds AS float8) END)
-ORDER BY received_at
-LIMIT :most
+(SELECT body, received_at, command_id FROM stepwire_engine.commands
+WHERE status = 'received' AND received_at < clock_timestamp() - make_interval(secs => CAST(:after_seconds AS float8))
+ORDER BY received_at LIMIT :most)
+UNION ALL
+(SELECT body, received_at, command_id FROM stepwire_engine.commands
+WHERE status = 'held'
+    AND NOT (type = 'StartProcess' AND (SELECT paused FROM stepwire_engine.engine_settings))
+ORDER BY received_at LIMIT :most)
 """)
 
 ANSWERED_PART = """

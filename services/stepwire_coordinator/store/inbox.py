@@ -41,9 +41,13 @@ FROM unnest(CAST(:x_process AS uuid[]), CAST(:x_node AS text[]), CAST(:x_attempt
     AS g (process_id, node, attempt)
 WHERE i.process_id = g.process_id AND i.node = g.node AND i.attempt = g.attempt
 """
+# A callback accepted in time may be announced after its deadline: it lies in the inbox.
 HASHES = text("""
 SELECT process_id, node, attempt, body_hash FROM stepwire_engine.process_steps
 WHERE process_id = ANY(CAST(:processes AS uuid[])) AND body_hash IS NOT NULL
+UNION ALL
+SELECT process_id, node, attempt, body_hash FROM stepwire_engine.callback_inbox
+WHERE process_id = ANY(CAST(:processes AS uuid[]))
 """)
 # Rows whose process waits for them but whose wake-up never came.
 OVERLOOKED = text("""
@@ -112,6 +116,6 @@ async def body_hashes(
     connection: AsyncConnection,
     process_ids: list[UUID],
 ) -> dict[Await, bytes]:
-    """Hashes of the callbacks these processes have taken."""
+    """Hashes of the callbacks these processes have taken, or that lie ready for them."""
     rows = await connection.execute(HASHES, {"processes": process_ids})
     return {Await(row[0], row[1], row[2]): row[3] for row in rows}

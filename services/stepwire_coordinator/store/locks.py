@@ -60,6 +60,17 @@ LIMIT 1
 """)
 
 
+class Held(NamedTuple):
+    """A subscription under our lock: who owns its lock, and whether it is in sync (None: there is none).
+
+    `busy`: somebody else has its row.
+    """
+
+    owner: UUID | None
+    insync: bool | None
+    busy: bool = False
+
+
 class Wish(NamedTuple):
     """One process asks to take or free the lock of one subscription."""
 
@@ -93,6 +104,18 @@ async def decide(connection: AsyncConnection, wishes: Iterable[Wish]) -> dict[UU
     verdicts = {w.process_id: table.decide(w) for w in wanted}
     await table.write(connection)
     return verdicts
+
+
+async def hold(connection: AsyncConnection, subscription_id: UUID) -> Held:
+    """Lock the lock row and the row of one subscription."""
+    keys, ids = [subscription_lock(subscription_id)], [subscription_id]
+    await connection.execute(PREPARE, {"keys": keys})
+    owner = (await connection.execute(LOCK_ROWS, {"keys": keys})).one()[1]
+    found = (await connection.execute(SUBSCRIPTIONS, {"ids": ids})).first()
+    if found is not None:
+        return Held(owner, found[1])
+    there = (await connection.execute(EXISTING, {"ids": ids})).first()
+    return Held(owner, None, busy=there is not None)
 
 
 class _Table:

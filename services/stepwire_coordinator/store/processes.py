@@ -19,13 +19,15 @@ _COLUMNS = """
     process_id, workflow, manifest, status, node, attempt, epoch, runnable, granted, alone, lost,
     queue, log_seq, state_bytes, is_task, command_id, pending_command, subscription_id,
     held_locks, deadline, failure, last_step, assignee, failed_reason, traceback, form,
-    waiting_on, progress, reporter, labels, event_seq, callback_key, secret_id, started_at
+    waiting_on, progress, reporter, labels, event_seq, callback_key, secret_id, started_at,
+    last_modified_at
 """
 
 # SKIP LOCKED: a row somebody holds is set aside instead of stalling the whole batch.
 LOAD = text(f"""
 SELECT {_COLUMNS}, clock_timestamp() AS now, EXISTS (
-    SELECT 1 FROM stepwire_engine.set_aside AS s WHERE s.process_id = p.process_id) AS behind
+    SELECT 1 FROM stepwire_engine.set_aside AS s WHERE s.process_id = p.process_id) AS behind, (
+    SELECT c.reply_to FROM stepwire_engine.commands AS c WHERE c.command_id = p.pending_command)
 FROM stepwire_engine.processes AS p
 WHERE process_id = ANY(CAST(:process_ids AS uuid[]))
 ORDER BY process_id
@@ -155,12 +157,17 @@ class Loaded:
     event_seq: int
     callback_key: bytes | None = None
     secret_id: str | None = None
-    behind: bool = False
     born: Birthmarks | None = None
     changed: bool = False
     dispatched: bool = False
     snapshot: bytes | None = None
     started_at: datetime | None = None
+    modified_at: datetime | None = None
+
+    @property
+    def waiting_since(self) -> datetime | None:
+        """When it was last changed; None if that is now, in this transaction."""
+        return None if self.changed else self.modified_at
 
 
 def read_row(row: Sequence[Any], manifest: Manifest) -> Loaded:
@@ -197,7 +204,7 @@ def read_row(row: Sequence[Any], manifest: Manifest) -> Loaded:
         reporter=row[28],
         labels=row[29],
     )
-    return Loaded(process, row[30], row[31], row[32], behind=row[35], started_at=row[33])
+    return Loaded(process, row[30], row[31], row[32], started_at=row[33], modified_at=row[34])
 
 
 async def load(

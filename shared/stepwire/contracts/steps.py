@@ -129,6 +129,18 @@ class StepProgressed(Record):
     progress: Any
 
 
+class ResultHead(BaseModel):
+    """Whose result a record is, for one that is otherwise unusable."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    process_id: UUID
+    epoch: int
+    node: str = Field(pattern=r"^[0-9]+([.][0-9]+)*$")
+    attempt: int
+    executor: str | None = None
+
+
 AnyResult = StepReported | EngineNodeReached | RunEnded | StepProgressed
 _RESULTS: TypeAdapter[AnyResult] = TypeAdapter(Annotated[AnyResult, Field(discriminator="type")])
 
