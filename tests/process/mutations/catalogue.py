@@ -1,0 +1,340 @@
+"""One-line mistakes in the heart, each of which the tests must notice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """`original` in `file` becomes `replacement`; `breaks` says what the engine would do then.
+
+    `alone`: the world of accidents must notice it by itself, without any test of the one rule.
+    """
+
+    name: str
+    file: str
+    original: str
+    replacement: str
+    breaks: str
+    alone: bool = True
+
+
+CATALOGUE = (
+    Mutation(
+        "no_epoch_check",
+        "results.py",
+        "if event.epoch != process.epoch:",
+        "if False:",
+        "an executor that lost its run still makes progress",
+    ),
+    Mutation(
+        "late_is_applied",
+        "results.py",
+        '        return "late"',
+        '        return "apply"',
+        "a result of a revoked epoch counts",
+    ),
+    Mutation(
+        "passed_counts_as_late",
+        "results.py",
+        '        return "passed"\n    if event.epoch',
+        '        return "late"\n    if event.epoch',
+        "every repeat of a record leaves a note",
+        alone=False,
+    ),
+    Mutation(
+        "passed_is_applied",
+        "results.py",
+        "    if not here and order_of(event.node, event.attempt) < order_of(process.node, process.attempt):",
+        "    if False:",
+        "repeats are kept for ever as if they were ahead",
+        alone=False,
+    ),
+    Mutation(
+        "ahead_is_applied",
+        "results.py",
+        'return "apply" if here else "ahead"',
+        'return "apply"',
+        "a result that overtook another one is recorded before it",
+    ),
+    Mutation(
+        "attempt_is_not_compared",
+        "results.py",
+        "    if event.attempt != process.attempt:\n        return False",
+        "    if False:\n        return False",
+        "a result of an attempt that is to come is applied to this one",
+        alone=False,
+    ),
+    Mutation(
+        "stopped_processes_take_results",
+        "results.py",
+        '    if not process.runnable:\n        return "passed"',
+        '    if False:\n        return "passed"',
+        "the record that failed a step fails it again when it is delivered again",
+    ),
+    Mutation(
+        "skipped_callback_is_passed",
+        "results.py",
+        'return process.node == f"{event.node}.1"',
+        "return False",
+        "a callback step whose condition is false stalls its process",
+    ),
+    Mutation(
+        "retry_keeps_attempt",
+        "walk.py",
+        "attempt=draft.process.attempt + 1",
+        "attempt=draft.process.attempt",
+        "a retry hands out the old callback route and finds the old outcome",
+    ),
+    Mutation(
+        "next_node_keeps_attempt",
+        "walk.py",
+        "attempt = draft.process.attempt if parent_of(node.path) else 1",
+        "attempt = draft.process.attempt",
+        "the step after a retried one is never met by its result",
+    ),
+    Mutation(
+        "dispatch_keeps_epoch",
+        "draft.py",
+        "epoch=self.process.epoch + 1",
+        "epoch=self.process.epoch",
+        "two executors run the same epoch",
+    ),
+    Mutation(
+        "lock_kept_when_finished",
+        "draft.py",
+        "self.decision.release = self.process.held_locks",
+        "self.decision.release = ()",
+        "a finished process owns its lock for ever",
+    ),
+    Mutation(
+        "locks_remembered_when_finished",
+        "draft.py",
+        "self.stop(status, held_locks=(), waiting_on=None",
+        "self.stop(status, waiting_on=None",
+        "a finished process believes to hold a lock",
+    ),
+    Mutation(
+        "unlock_forgets_nothing",
+        "walk.py",
+        "held_locks=tuple(k for k in draft.process.held_locks if k != key)",
+        "held_locks=draft.process.held_locks",
+        "a process works on without the lock it believes to hold",
+    ),
+    Mutation(
+        "lock_not_remembered",
+        "waits.py",
+        "draft.change(held_locks=(*process.held_locks, key))",
+        "draft.change(held_locks=process.held_locks)",
+        "a lock that was taken is never given back",
+    ),
+    Mutation(
+        "checked_lock_not_needed",
+        "waits.py",
+        "    if not node.checked:\n        return grant(draft)",
+        "    if True:\n        return grant(draft)",
+        "two processes change one subscription at a time",
+        alone=False,
+    ),
+    Mutation(
+        "refused_start_leaves_out_of_sync",
+        "starting.py",
+        "draft.decision.lock = LockWish(take=False, subscription_id=draft.process.subscription_id)",
+        "draft.decision.lock = None",
+        "a start with a wrong page takes its subscription out of service",
+    ),
+    Mutation(
+        "busy_lock_without_timer",
+        "walk.py",
+        'due_at = draft.timer("lock", LOCK_AGAIN_SECONDS)',
+        "due_at = draft.now",
+        "a process that met a held row is never woken",
+    ),
+    Mutation(
+        "stale_lock_timer_fires",
+        "waits.py",
+        'if waiting.get("kind") != "lock" or process.subscription_id is None:',
+        "if process.subscription_id is None:",
+        "a timer that fires twice takes a lock for a process that has failed",
+    ),
+    Mutation(
+        "stale_timer_fires",
+        "waits.py",
+        "if event.epoch != process.epoch or rule is None:",
+        "if rule is None:",
+        "a timer of an earlier run disturbs this one",
+        alone=False,
+    ),
+    Mutation(
+        "retry_timer_needs_no_waiting",
+        "waits.py",
+        "    if process.status is not Status.WAITING:",
+        "    if False:",
+        "a step is retried that nobody asked to retry",
+    ),
+    Mutation(
+        "deadline_is_ignored",
+        "waits.py",
+        "    if process.deadline > draft.now:",
+        "    if False:",
+        "an await times out before its time",
+        alone=False,
+    ),
+    Mutation(
+        "early_timeout_is_lost",
+        "waits.py",
+        'draft.decision.timers.append(Timer("callback_timeout", process.deadline))',
+        "pass",
+        "an await whose timer fired early never ends",
+    ),
+    Mutation(
+        "timeout_needs_no_await",
+        "waits.py",
+        "if process.status is not Status.AWAITING_CALLBACK or process.deadline is None:",
+        "if process.deadline is None:",
+        "a step that no longer waits times out",
+        alone=False,
+    ),
+    Mutation(
+        "callback_of_another_attempt",
+        "waits.py",
+        " and process.attempt == attempt",
+        "",
+        "the answer to a refused route is taken for the answer to the new one",
+        alone=False,
+    ),
+    Mutation(
+        "loss_keeps_claims",
+        "waits.py",
+        "    draft.decision.revoke = True",
+        "    draft.decision.revoke = False",
+        "a lost executor may still commit what it does",
+        alone=False,
+    ),
+    Mutation(
+        "loss_of_any_epoch",
+        "waits.py",
+        "if event.epoch != process.epoch or not process.runnable:",
+        "if not process.runnable:",
+        "a run that was just dispatched is taken away as lost",
+    ),
+    Mutation(
+        "third_loss_keeps_epoch",
+        "waits.py",
+        "draft.change(epoch=process.epoch + 1)",
+        "pass",
+        "a lost executor may still report a step that was failed without it",
+        alone=False,
+    ),
+    Mutation(
+        "losses_never_end",
+        "waits.py",
+        "if lost >= FAIL_AFTER_LOSSES:",
+        "if lost > 99:",
+        "a step that kills its executor kills one after the other",
+        alone=False,
+    ),
+    Mutation(
+        "lost_check_unanswered",
+        "waits.py",
+        "draft.settle_pending(reason=Reason.NO_EXECUTOR",
+        "str(reason := Reason.NO_EXECUTOR) or draft.settle_pending(reason=reason",
+        "who gave input waits for an answer for ever",
+    ),
+    Mutation(
+        "broken_check_unanswered",
+        "results.py",
+        "    draft.check_broke(fault.message)",
+        "    pass",
+        "who gave input to a form that breaks waits for an answer for ever",
+    ),
+    Mutation(
+        "resume_of_running",
+        "orders.py",
+        "    if process.status in RETRYABLE:",
+        "    if True:",
+        "completed and running processes are executed again",
+    ),
+    Mutation(
+        "resume_while_checking",
+        "orders.py",
+        "if process.status is Status.SUSPENDED and not process.runnable:",
+        "if process.status is Status.SUSPENDED:",
+        "of two inputs both count, and one is never answered",
+    ),
+    Mutation(
+        "abort_answers_twice",
+        "orders.py",
+        "    _take_back(draft)\n    draft.finish",
+        "    draft.answer(command.command_id)\n    _take_back(draft)\n    draft.finish",
+        "a command has two answers",
+    ),
+    Mutation(
+        "abort_keeps_epoch",
+        "orders.py",
+        "draft.change(epoch=draft.process.epoch + 1)",
+        "pass",
+        "what runs while its process is aborted can still commit",
+        alone=False,
+    ),
+    Mutation(
+        "abort_of_finished",
+        "orders.py",
+        "    if process.status in FINISHED:",
+        "    if False:",
+        "a completed process becomes an aborted one",
+    ),
+    Mutation(
+        "abort_leaves_input_unanswered",
+        "orders.py",
+        '    draft.settle_pending(reason=Reason.WRONG_STATUS, detail=f"aborted by {user} meanwhile")',
+        "    pass",
+        "who gave input waits for an answer for ever",
+    ),
+    Mutation(
+        "failed_reason_stays",
+        "results.py",
+        "        failed_reason=None,\n        traceback=None,\n        waiting_on=None,\n        progress=None,",
+        "        waiting_on=None,\n        progress=None,",
+        "a process that goes well shows an old failure",
+        alone=False,
+    ),
+    Mutation(
+        "repeats_of_other_rows",
+        "draft.py",
+        "last_step=entry.name, failure=None)",
+        "last_step=entry.name)",
+        "a failure is counted on a row that is none",
+        alone=False,
+    ),
+    Mutation(
+        "waits_without_timer",
+        "results.py",
+        'due_at = draft.timer("retry", event.retry_after_seconds or 0.0)',
+        "due_at = draft.now",
+        "a step that is to be retried by itself never is",
+    ),
+    Mutation(
+        "gap_in_the_log",
+        "draft.py",
+        "log_seq=self.process.log_seq + 1",
+        "log_seq=self.process.log_seq + len(self.decision.entries)",
+        "rows of a log are numbered with gaps",
+    ),
+    Mutation(
+        "started_twice",
+        "starting.py",
+        '    draft.settle_pending()\n    draft.emit("created")',
+        '    draft.settle_pending()\n    draft.emit("created")\n    draft.emit("created")',
+        "a process is created twice in the eyes of its readers",
+    ),
+    Mutation(
+        "refused_start_is_accepted",
+        "starting.py",
+        'check = check_passed if event.status == "success" else check_refused',
+        "check = check_passed",
+        "a start that its form refused runs",
+        alone=False,
+    ),
+)

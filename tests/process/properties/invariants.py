@@ -1,0 +1,205 @@
+"""What must always be true, checked on every decision and after every transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from stepwire.contracts.commands import ResumeProcess
+from stepwire.contracts.steps import EngineNodeReached, RunEnded, StepProgressed, StepReported
+from stepwire.process import Decision, Process, Status
+from stepwire.process.decision import LogEntry
+from stepwire.process.happenings import TimerFired
+from stepwire.process.model import START_CHECK, order_of, subscription_lock, top_of
+from stepwire.process.walk import first_position
+
+FAILURES = frozenset({Status.FAILED, Status.API_UNAVAILABLE, Status.INCONSISTENT_DATA})
+STATUSES = {
+    "created": {Status.CREATED},
+    "started": {Status.RUNNING},
+    "resumed": {Status.RUNNING},
+    "rejected": {Status.REJECTED},
+    "suspended": {Status.SUSPENDED},
+    "waiting": {Status.WAITING},
+    "awaiting_callback": {Status.AWAITING_CALLBACK},
+    "failed": FAILURES,
+    "aborted": {Status.ABORTED},
+    "completed": {Status.COMPLETED},
+}
+TERMINAL = frozenset({"aborted", "completed", "rejected"})
+COMPLETIONS = frozenset({"success", "skipped", "complete"})
+Timers = dict[tuple[UUID, str], tuple[datetime, int]]
+
+
+@dataclass
+class Row:
+    """A process with everything that was ever decided about it."""
+
+    process: Process
+    log: list[LogEntry] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
+    applied: set[tuple[Any, ...]] = field(default_factory=set)
+    completed: int = 0
+
+
+def told(process: Process) -> str:
+    """A process in a line: its manifest would fill a page."""
+    place = f"{process.workflow} {process.node}/{process.attempt} in {process.epoch}"
+    return f"{place}: {process.status}, {process.waiting_on or process.failed_reason}"
+
+
+def check_decision(row: Row, event: object, decision: Decision) -> None:
+    """Check one decision against what was decided before (I2, I3, and what events say)."""
+    before, after = row.process, decision.process
+    _check_finished(before, decision)
+    _check_dropped(before, decision)
+    _check_place(before, after, event)
+    _check_epoch(before, decision)
+    if isinstance(event, (StepReported, EngineNodeReached, RunEnded, StepProgressed)):
+        _check_applied(row, event, decision)
+    assert after.log_seq == before.log_seq + len(decision.entries), "the log has a gap"
+    assert not (decision.repeated and decision.entries), "a repeat counts the last row up, it adds none"
+    for entry in decision.entries:
+        _check_entry(row, entry)
+    _check_words(row, decision)
+
+
+def _check_finished(before: Process, decision: Decision) -> None:
+    if before.finished:
+        after = replace(decision.process, waiting_on=before.waiting_on)
+        assert after == before, "finished is final"
+        assert not any((decision.entries, decision.events, decision.dispatch)), "finished is final"
+
+
+def _check_dropped(before: Process, decision: Decision) -> None:
+    if decision.dropped or decision.set_aside:
+        assert decision.process == before, "what is dropped or set aside changes nothing"
+        effects = (decision.entries, decision.events, decision.dispatch, decision.timers)
+        assert not any(effects), "nor has effects"
+
+
+def _check_place(before: Process, after: Process, event: object) -> None:
+    assert order_of(after.node, after.attempt) >= order_of(before.node, before.attempt), "positions only move forward"
+    if top_of(after.node) != top_of(before.node):
+        assert after.attempt == 1, "attempts are counted per node"
+    elif after.attempt != before.attempt:
+        assert isinstance(event, (ResumeProcess, TimerFired)), "only a retry raises the attempt"
+        assert after.attempt == before.attempt + 1, "by one"
+        assert after.node == first_position(after.manifest.node(top_of(after.node))), "and begins the node anew"
+
+
+def _check_epoch(before: Process, decision: Decision) -> None:
+    after = decision.process
+    if decision.dispatch:
+        assert after.epoch == before.epoch + 1, "every run has an epoch of its own"
+        assert after.runnable, "what is dispatched can be claimed"
+    elif after.epoch != before.epoch:
+        assert after.epoch == before.epoch + 1, "the epoch never falls"
+        assert not after.runnable, "an epoch that nobody was given cannot be claimed"
+    elif after.runnable:
+        assert before.runnable, "a run that ended is not revived"
+    if before.runnable and after.epoch != before.epoch:
+        taken = decision.entries or decision.answers or decision.revoke or decision.process.runnable
+        assert taken, "a run is only taken away for a reason"
+
+
+def _check_applied(
+    row: Row, event: StepReported | EngineNodeReached | RunEnded | StepProgressed, decision: Decision
+) -> None:
+    """I2: a result is applied at most once: to one node, one attempt, from the current epoch."""
+    before = row.process
+    if decision.dropped or decision.set_aside:
+        return
+    assert event.epoch == before.epoch, "a result of another epoch was applied"
+    assert before.runnable, "a result was applied where no run is under way"
+    assert event.attempt == before.attempt, "a result of another attempt was applied"
+    assert before.node in {event.node, f"{event.node}.1"}, "a result of another node was applied"
+    if not isinstance(event, StepProgressed):
+        key = (event.epoch, event.node, event.attempt)
+        assert key not in row.applied, "a result was applied twice"
+        row.applied.add(key)
+
+
+def _check_entry(row: Row, entry: LogEntry) -> None:
+    """I3: no second completion of a completed step, and none left out."""
+    row.log.append(entry)
+    head = int(top_of(entry.node))
+    if entry.name == "User aborted":
+        return
+    assert head == row.completed + 1, f"node {entry.node} has a row after {row.completed} completed nodes"
+    if entry.status in COMPLETIONS:
+        row.completed += 1
+
+
+def _check_words(row: Row, decision: Decision) -> None:
+    after = decision.process
+    words = [event.type.rpartition(".")[2] for event in decision.events]
+    for word, event in zip(words, decision.events, strict=True):
+        assert event.data["status"] in STATUSES[word], f"{word} does not fit {event.data['status']}"
+        assert not (row.words and row.words[-1] in TERMINAL), f"{word} after the end"
+        assert (word == "created") is (not row.words), f"{word} as event number {len(row.words) + 1}"
+        row.words.append(word)
+    if words:
+        assert after.status in STATUSES[words[-1]], f"{words[-1]} does not fit {after.status}"
+    else:
+        silent = after.status is Status.REJECTED and after.node in {START_CHECK, "1"}
+        assert silent or after.status is row.process.status, f"{after.status} without an event"
+
+
+def check_waiting(row: Row, timers: Timers) -> None:
+    """I6: every unfinished process can be run, or says what it waits for and will be woken."""
+    process = row.process
+    if process.finished:
+        assert not process.runnable, "a finished process runs"
+        assert process.held_locks == (), "a finished process holds a lock"
+        return
+    if process.runnable:
+        assert process.status in {Status.CREATED, Status.RUNNING, Status.SUSPENDED}, "who waits does not run"
+        assert (process.waiting_on is not None) is (process.status is Status.SUSPENDED)
+        assert (process.pending_command is None) is (process.status is Status.RUNNING)
+        return
+    assert not process.granted, "a lock step is granted where nothing runs"
+    _check_stopped(process, timers)
+
+
+def _check_stopped(process: Process, timers: Timers) -> None:
+    if process.status in FAILURES:
+        assert process.failed_reason, "a failed process says why"
+        assert process.waiting_on is None
+        assert process.pending_command is None, "who gave input waits for an answer"
+        return
+    kind, timer = {
+        Status.SUSPENDED: ("input", None),
+        Status.WAITING: ("retry", "retry"),
+        Status.AWAITING_CALLBACK: ("callback", "callback_timeout" if process.deadline else None),
+        Status.CREATED: ("lock", "lock"),
+        Status.RUNNING: ("lock", "lock"),
+    }[process.status]
+    assert process.waiting_on is not None, f"{process.status} does not say what it waits for"
+    assert process.waiting_on["kind"] == kind, f"{process.status} waits for {process.waiting_on}"
+    assert process.status is Status.CREATED or process.pending_command is None, "a command waits for an answer"
+    if timer is not None:
+        due_at, epoch = timers.get((process.id, timer), (None, None))
+        assert epoch == process.epoch, f"no timer wakes the process: {process.waiting_on}"
+        assert process.deadline in {None, due_at}, "the timer is not set to the deadline"
+
+
+def check_locks(rows: dict[UUID, Row], locks: dict[str, UUID | None]) -> None:
+    """I4: who owns a lock knows it, has not ended, and shares it with nobody."""
+    owned = {(key, owner) for key, owner in locks.items() if owner is not None}
+    held = [(key, row.process.id) for row in rows.values() for key in row.process.held_locks]
+    assert len(set(held)) == len(held), "a lock is held twice"
+    assert set(held) == owned, f"processes hold {held}, the table says {owned}"
+
+
+def check_insync(
+    rows: dict[UUID, Row], locks: dict[str, UUID | None], insync: dict[UUID, bool], left: set[UUID]
+) -> None:
+    """A subscription is out of sync while it is locked, after a process that never unlocked it, and not otherwise."""
+    for subscription, is_insync in insync.items():
+        owned = locks.get(subscription_lock(subscription)) is not None
+        returning = any(row.process.status is Status.REJECTED and row.process.waiting_on for row in rows.values())
+        assert not (is_insync and owned), "a locked subscription is in sync"
+        assert is_insync or owned or returning or subscription in left, "a subscription is out of sync for no reason"
