@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from prometheus_client import Histogram
 
@@ -11,21 +12,29 @@ from stepwire.flow.manifest import Manifest, ManifestNode
 from stepwire.flow.registry import Registry
 from stepwire.flow.types import NodeKind
 from stepwire.flow.workflows import Workflow
+from stepwire.process.walk import first_position, following
+
+
+class Gate(NamedTuple):
+    """A node with others beneath it, whose condition is asked before the first of them."""
+
+    path: str
+    step: Step
 
 
 @dataclass(slots=True)
 class NodePlan:
     """One position of a workflow.
 
-    `gate` is the callback step whose condition is asked before its action. `after` is the top-level node that
-    follows; None at the end.
+    `gates` are the callback step and the groups that begin with it, if their conditions are asked before, outermost
+    first. `after` is what follows; None at the end.
     """
 
     path: str
     step: Step
     kind: NodeKind
     queue: str
-    gate: Step | None
+    gates: tuple[Gate, ...]
     callback: ManifestNode | None
     after: ManifestNode | None
     timeout_seconds: float | None
@@ -70,18 +79,24 @@ class WorkflowPlan:
         step, node = self.workflow.step_at(path), self.manifest.node(path)
         parent = path.rpartition(".")[0]
         outer = self.manifest.node(parent) if parent else None
-        callback = outer if outer is not None and outer.kind is NodeKind.CALLBACK else None
-        gate = self.workflow.step_at(parent) if callback is not None and path.endswith(".1") else None
         return NodePlan(
             path=path,
             step=step,
             kind=node.kind,
             queue=node.queue,
-            gate=gate if gate is not None and gate.conditional else None,
-            callback=callback,
-            after=self.manifest.next(path),
+            gates=self._gates(path),
+            callback=outer if outer is not None and outer.kind is NodeKind.CALLBACK else None,
+            after=following(self.manifest, path),
             timeout_seconds=node.timeout_seconds,
         )
+
+    def _gates(self, path: str) -> tuple[Gate, ...]:
+        """What is entered at `path` and asks first whether it is to be entered."""
+        parts = path.split(".")
+        outer = [".".join(parts[:depth]) for depth in range(1, len(parts))]
+        begun = (one for one in outer if first_position(self.manifest.node(one)) == path)
+        gates = (Gate(one, self.workflow.step_at(one)) for one in begun)
+        return tuple(gate for gate in gates if gate.step.conditional)
 
 
 class Plans:

@@ -19,7 +19,7 @@ from stepwire.flow.errors import StepwireError
 from stepwire.flow.outcomes import StepOutcome, step_error
 from stepwire.flow.serialization import Delta
 from stepwire.flow.types import NodeKind
-from stepwire.process.walk import first_position
+from stepwire.process.walk import entered
 from stepwire_executor.attempts import Attempts
 from stepwire_executor.checks import Asked, Checked, Checks
 from stepwire_executor.engine_nodes import LOCK, REACHED, arguments_of
@@ -144,7 +144,8 @@ class Runner:
             return await self._execute(run, node, LOCK)
         done = await self._attempts.execute(Execution(self._shop, run, node, REACHED))
         status = done.outcome.status if done.outcome is not None else ""
-        if done.verdict is not Verdict.REPORT or status not in GOES_ON:
+        # A false condition of the group around it skips more than this node.
+        if done.verdict is not Verdict.REPORT or status not in GOES_ON or done.node != node.path:
             return await self._report(run, done)
         reached = self._shop.reports.engine_node(
             run, node.path, condition=status == "success", arguments=arguments_of(run)
@@ -197,12 +198,13 @@ class Runner:
     def _go_on(self, run: Run, path: str, status: str, delta: Delta, state_bytes: int) -> bool:
         """Take the next position, unless the coordinator has to act first: then the result itself ends the run."""
         after = run.plan.at(path).after
-        if status not in GOES_ON or after is None or after.queue != run.claim.queue:
+        if status not in GOES_ON or after is None:
             return False
-        if after.is_engine and not after.conditional:
+        first, asked = entered(after)
+        if first.queue != run.claim.queue or (first.is_engine and not asked):
             return False
         run.apply(delta, state_bytes)
-        run.go_to(first_position(after))
+        run.go_to(first.path)
         return True
 
     async def _publish(self, run: Run, record: bytes) -> bool:

@@ -13,6 +13,7 @@ from stepwire.contracts.steps import RunSteps
 from stepwire.data.claims import Claimed
 from stepwire.flow.serialization import Delta, fold
 from stepwire.flow.types import State
+from stepwire.process.model import top_of
 from stepwire_executor.plans import WorkflowPlan
 
 START_CHECK = "0"
@@ -63,8 +64,10 @@ class Run:
         self.state_bytes = state_bytes
 
     def go_to(self, node: str) -> None:
-        """Take `node` as the next position; every node begins with its first attempt."""
-        self.node, self.attempt = node, 1
+        """Take `node` as the next position; every top-level node begins with its first attempt."""
+        if top_of(node) != top_of(self.node):
+            self.attempt = 1
+        self.node = node
         self.pages = None
         self.steps_done += 1
 

@@ -198,11 +198,11 @@ class Execution:
         return done
 
     def _is_skipped(self) -> bool:
-        """Ask the conditions; one around a callback step skips the whole of it."""
-        gate = self.node.gate
-        if gate is not None and not runner.check_condition(gate, self.run.state):
-            self._path = self._path.rpartition(".")[0]
-            return True
+        """Ask the conditions; one around a callback step or a group skips the whole of it."""
+        for gate in self.node.gates:
+            if not runner.check_condition(gate.step, self.run.state):
+                self._path = gate.path
+                return True
         return not runner.check_condition(self.node.step, self.run.state)
 
     def _keeps(self, done: Done) -> bool:

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections import defaultdict
+from collections.abc import Generator
 from typing import Any
 
 from sqlalchemy import text
 
 from stepwire import (
+    FormPage,
+    PredicateContext,
     Retry,
+    RunPredicateFail,
+    RunPredicatePass,
     State,
     StepList,
+    callback_step,
+    conditional,
     current,
     done,
     init,
+    inputstep,
+    lock_subscription,
     retrystep,
+    set_status,
     step,
+    unlock_subscription,
     workflow,
 )
 from stepwire.data import db
+from stepwire.domain.starts import start_process
 
 effects: dict[str, list[Any]] = defaultdict(list)
 gates: dict[str, threading.Event] = defaultdict(threading.Event)
@@ -120,3 +133,207 @@ def writing() -> StepList:
 def gated() -> StepList:
     """Wait within a transaction."""
     return init >> wait_for_gate >> add_one >> done
+
+
+@step("Is skipped or not")
+def maybe() -> State:
+    """Run where the condition says so."""
+    return {"ran": True}
+
+
+@workflow("Conditions")
+def conditions() -> StepList:
+    """Skip one, run one."""
+    wanted = conditional(lambda state: state.get("wanted", False))
+    return init >> wanted(maybe) >> add_one >> wanted(unlock_subscription) >> done
+
+
+@step("Order something")
+def order(callback_route: str) -> State:
+    """Hand the route to an outside system."""
+    effects["routes"].append(callback_route)
+    return {"ordered": callback_route}
+
+
+@step("Check the answer")
+def check_answer(callback_result: dict[str, Any]) -> State:
+    """Look at the payload."""
+    return {"serial": callback_result["serial"]}
+
+
+@workflow("Awaits a callback")
+def calling_back() -> StepList:
+    """Order and check."""
+    waiting = callback_step("Wait for the vendor", order, check_answer, timeout=60)
+    return init >> waiting >> add_one >> done
+
+
+@workflow("Awaits a callback if wanted")
+def maybe_calling_back() -> StepList:
+    """Skip the whole callback step."""
+    waiting = callback_step("Wait for the vendor", order, check_answer)
+    return init >> conditional(lambda _: False)(waiting) >> add_one >> done
+
+
+class Confirmation(FormPage):
+    """One page."""
+
+    confirmed: bool
+
+
+async def only_jane(user: str | None) -> bool:
+    """Allow one user."""
+    return user == "jane"
+
+
+@inputstep("Confirm", assignee="NOC", resume_auth_callback=only_jane)
+def confirm(state: State) -> Generator[type[FormPage], Confirmation, State]:
+    """Ask the operator."""
+    page = yield Confirmation
+    return page.model_dump()
+
+
+@workflow("Asks an operator")
+def asking() -> StepList:
+    """Wait for input."""
+    return init >> confirm >> add_one >> done
+
+
+class Order(FormPage):
+    """The first page."""
+
+    product: str
+
+
+class Details(FormPage):
+    """The second page."""
+
+    size: int
+
+
+def order_form(reporter: str) -> Generator[type[FormPage], Any, State]:
+    """Two pages; the form may read the database."""
+    first = yield Order
+    second = yield Details
+    known = db.session.execute(text("SELECT count(*) FROM effects")).scalar_one()
+    return {**first.model_dump(), **second.model_dump(), "known": known, "asked_by": reporter}
+
+
+async def allowed_products(context: PredicateContext) -> RunPredicatePass | RunPredicateFail:
+    """Refuse one product."""
+    if context.state["product"] == "moon":
+        return RunPredicateFail("no moon today")
+    return RunPredicatePass()
+
+
+def not_mallory(user: str | None) -> bool:
+    """Refuse one user."""
+    return user != "mallory"
+
+
+@workflow("Has a form", initial_input_form=order_form, run_predicate=allowed_products, authorize_callback=not_mallory)
+def with_form() -> StepList:
+    """Start with a form."""
+    return init >> add_one >> done
+
+
+@workflow("Takes the lock")
+def locking() -> StepList:
+    """Back up the subscription."""
+    return init >> add_one >> lock_subscription >> add_one >> set_status("active") >> done
+
+
+@step("Return what cannot be stored")
+def unstorable(kind: str) -> Any:
+    """Write, then return something bad."""
+    db.session.execute(text("INSERT INTO effects (label) VALUES ('unstorable')"))
+    values = {"nan": [float("nan")], "nul": {"a": {"b": "\x00"}}, "keys": {1: 2}, "lambda": lambda: None}
+    if kind == "huge":
+        return {"small": 1, "large": "x" * (5 * 1024 * 1024)}
+    return {"value": values[kind]}
+
+
+@workflow("Returns what cannot be stored")
+def bad_results() -> StepList:
+    """Fail well."""
+    return init >> unstorable >> done
+
+
+@step("Sleep too long", timeout=0.3)
+def too_slow(gate: str) -> State:
+    """Write and hang."""
+    db.session.execute(text("INSERT INTO effects (label) VALUES (:label)"), {"label": gate})
+    gates[gate].wait(30)
+    return {"slow": True}
+
+
+@step("Sleep too long, async", timeout=0.3)
+async def too_slow_async() -> State:
+    """Hang on the loop."""
+    await asyncio.sleep(30)
+    return {"slow": True}
+
+
+@workflow("Runs into its limit")
+def slow() -> StepList:
+    """Time out."""
+    return init >> too_slow >> done
+
+
+@workflow("Runs into its limit on the loop")
+def slow_async() -> StepList:
+    """Time out."""
+    return init >> too_slow_async >> done
+
+
+@step("Commit")
+def commits() -> State:
+    """Try to commit."""
+    db.session.execute(text("INSERT INTO effects (label) VALUES ('committed')"))
+    db.session.commit()
+    return {"committed": True}
+
+
+@workflow("Commits by itself")
+def committing() -> StepList:
+    """Be refused."""
+    return init >> commits >> done
+
+
+@step("Start others")
+async def start_others() -> State:
+    """Start two processes."""
+    ids = [start_process("five_steps", labels={"n": str(n)}) for n in range(2)]
+    current.progress("half way")
+    current.progress({"percent": 99})
+    return {"started": [str(one) for one in ids]}
+
+
+@workflow("Starts others")
+def starting() -> StepList:
+    """Start from within a step."""
+    return init >> start_others >> done
+
+
+@step("Exit")
+def exits() -> None:
+    """End the interpreter, or try to."""
+    sys.exit(3)
+
+
+@workflow("Exits")
+def exiting() -> StepList:
+    """Survive."""
+    return init >> exits >> done
+
+
+@step("On another queue", queue="special")
+def elsewhere() -> State:
+    """Run by other executors."""
+    return {"elsewhere": True}
+
+
+@workflow("Uses two queues")
+def two_queues() -> StepList:
+    """Change queues."""
+    return init >> add_one >> elsewhere >> add_one >> done

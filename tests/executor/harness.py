@@ -123,6 +123,17 @@ class Harness:
             await chassis.producer.stop()
             await chassis.engine.dispose()
 
+    @asynccontextmanager
+    async def tail(self, topic: str) -> AsyncIterator[Any]:
+        """A consumer of `topic` from its beginning."""
+        consumer = make_consumer(self.settings, group=None)
+        consumer.subscribe(topics=[self.settings.topic(topic)])
+        await consumer.start()
+        try:
+            yield consumer
+        finally:
+            await consumer.stop()
+
     async def sql(self, statement: str, **values: Any) -> list[Any]:
         """Execute and commit; returns rows where there are some."""
         async with self.engine.begin() as connection:

@@ -1,0 +1,138 @@
+"""Which runs an executor takes, and which it leaves."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import orjson
+
+from tests.executor import flows
+from tests.executor.harness import Dispatch, Harness
+
+CLAIMED = "SELECT count(*) FROM stepwire_engine.run_claims WHERE process_id = :process_id"
+
+
+async def test_only_a_runnable_process_in_the_dispatched_epoch_is_claimed(harness: Harness) -> None:
+    """Records of old epochs, of finished processes and for code we do not have are left alone."""
+    stopped = Dispatch("five_steps", runnable=False)
+    unfit = Dispatch("five_steps", prefix="another chain")
+    good = Dispatch("five_steps")
+    old = Dispatch("five_steps", epoch=3)
+    async with harness.executor(fallback_after_seconds=600):
+        await harness.insert(old)
+        old.epoch = 2
+        await harness.producer.send(harness.record(old))
+        await harness.dispatch(stopped, unfit, good)
+        await harness.wait_results(good, 5)
+    assert {r.process_id for r in harness.results} == {good.process_id}
+
+
+async def test_an_epoch_is_run_by_one_executor_however_often_it_is_sent(harness: Harness) -> None:
+    """Two executors, each record three times: five results."""
+    run = Dispatch("five_steps")
+    behind = Dispatch("five_steps")
+    async with harness.executor(), harness.executor():
+        await harness.insert(run)
+        await harness.producer.send_all([harness.record(run)] * 3)
+        await harness.wait_results(run, 5)
+        await harness.dispatch(behind)
+        await harness.wait_results(behind, 5)
+    assert len(harness.of(run)) == 5
+
+
+async def test_runs_nobody_took_come_from_the_database_by_priority_and_age(harness: Harness) -> None:
+    """Without step.commands everything runs through the fallback queue, the pages of node 0 included."""
+    command_id = f"order-{uuid4()}"
+    checked = Dispatch("with_form", node="0", age_seconds=10, pending_command=command_id)
+    body = orjson.dumps({"user_inputs": [{"product": "earth"}, {"size": 2}], "reporter": "crm"})
+    await harness.sql(
+        "INSERT INTO stepwire_engine.commands (command_id, type, content_hash, body, status)"
+        " VALUES (:id, 'StartProcess', '', CAST(:body AS bytea), 'pending')",
+        id=command_id,
+        body=body,
+    )
+    runs = [Dispatch("five_steps", state={"count": 10}, age_seconds=10) for _ in range(20)]
+    for one in (checked, *runs):
+        await harness.insert(one)
+    async with harness.executor("executor.ignore_step_commands"):
+        for run in runs:
+            results = await harness.wait_results(run, 5)
+            assert results[-1].delta.set == {"count": 15}
+        (result,) = await harness.wait_results(checked, 1)
+    assert (result.status, result.delta.set["product"]) == ("success", "earth")
+
+
+async def test_a_young_run_is_left_to_kafka(harness: Harness) -> None:
+    """The fallback takes what has waited longer than its setting."""
+    young, old = Dispatch("five_steps"), Dispatch("five_steps", age_seconds=10)
+    await harness.insert(young)
+    await harness.insert(old)
+    async with harness.executor("executor.ignore_step_commands", fallback_after_seconds=5):
+        await harness.wait_results(old, 5)
+        assert await harness.sql(CLAIMED, process_id=young.process_id) == [(0,)]
+
+
+async def test_nothing_is_claimed_while_the_engine_is_paused(harness: Harness) -> None:
+    """A run under way stops before its next step and says so; another is not taken."""
+    running, other = Dispatch("gated", state={"gate": "pause"}), Dispatch("five_steps", age_seconds=10)
+    async with harness.executor() as executor:
+        await harness.dispatch(running)
+        await harness.until(lambda: bool(flows.effects["pause"]))
+        await harness.sql("UPDATE stepwire_engine.engine_settings SET paused = true")
+        await harness.sql("NOTIFY stepwire_engine, 'paused'")
+        await harness.until(lambda: executor.leases.paused)
+        flows.gates["pause"].set()
+        results = await harness.wait_results(running, 2)
+        await harness.dispatch(other)
+        await harness.until(lambda: executor.leases.paused)
+        assert await harness.sql(CLAIMED, process_id=other.process_id) == [(0,)]
+        await harness.sql("UPDATE stepwire_engine.engine_settings SET paused = false")
+        await harness.wait_results(other, 5)
+    assert (results[0].status, results[1].type, results[1].reason, results[1].node) == (
+        "success",
+        "RunEnded",
+        "pause",
+        "3",
+    )
+
+
+async def test_a_revoked_run_stops_before_its_next_step(harness: Harness) -> None:
+    """The word comes by NOTIFY; the result of the running step is sent, as it may become a note."""
+    run = Dispatch("gated", state={"gate": "revoked"})
+    async with harness.executor("unsafe.no_fence") as executor:
+        await harness.dispatch(run)
+        await harness.until(lambda: bool(flows.effects["revoked"]))
+        await harness.sql(f"NOTIFY stepwire_revoked, '{run.process_id}:1'")
+        (held,) = executor.runs.slots._runs.values()  # noqa: SLF001 - there is no other way to see the flag
+        await harness.until(lambda: held.revoked)
+        flows.gates["revoked"].set()
+        await harness.until(lambda: executor.runs.slots.busy == 0)
+    assert harness.statuses(run) == [("2", "success")]
+
+
+async def test_a_run_lost_twice_has_the_executor_for_itself(harness: Harness) -> None:
+    """Others end at their next step to make room, and nothing runs beside it."""
+    long = Dispatch("gated", state={"gate": "beside"})
+    alone = Dispatch("gated", alone=True, state={"gate": "alone"})
+    async with harness.executor() as executor:
+        await harness.dispatch(long)
+        await harness.until(lambda: bool(flows.effects["beside"]))
+        await harness.dispatch(alone)
+        await harness.until(lambda: executor.runs.signals.making_room)
+        assert await harness.sql(CLAIMED, process_id=alone.process_id) == [(0,)]
+        flows.gates["beside"].set()
+        results = await harness.wait_results(long, 2)
+        await harness.until(lambda: bool(flows.effects["alone"]))
+        assert executor.runs.slots.busy == 1
+        flows.gates["alone"].set()
+        await harness.wait_results(alone, 2)
+    assert (results[1].type, results[1].reason) == ("RunEnded", "budget")
+
+
+async def test_a_run_ends_when_its_budget_is_spent(harness: Harness) -> None:
+    """It makes progress by at least one step, then says where it stands."""
+    run = Dispatch("five_steps")
+    async with harness.executor(run_budget_seconds=0.000001):
+        await harness.dispatch(run)
+        results = await harness.wait_results(run, 2)
+    assert (results[0].status, results[1].reason, results[1].node) == ("success", "budget", "3")

@@ -1,0 +1,38 @@
+"""Stopping."""
+
+from __future__ import annotations
+
+import pytest
+
+from stepwire_executor import living
+from tests.executor import flows
+from tests.executor.harness import Dispatch, Harness
+
+
+async def test_a_running_step_may_end_and_the_rest_is_given_back(harness: Harness) -> None:
+    """The run says before which node it stopped; the exit code is 0."""
+    run = Dispatch("gated", state={"gate": "drain"})
+    async with harness.executor() as executor:
+        await harness.dispatch(run)
+        await harness.until(lambda: bool(flows.effects["drain"]))
+        executor.chassis.stopping.set()
+        await harness.until(lambda: executor.runs.signals.draining)
+        flows.gates["drain"].set()
+    results = await harness.wait_results(run, 2)
+    assert (results[0].status, results[1].reason, results[1].node) == ("success", "drain", "3")
+    assert harness.exit_code == 0
+
+
+async def test_a_step_that_does_not_end_in_time_is_given_up(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its session is ended on the server, its attempt stays, and its run is given back before that very step."""
+    monkeypatch.setattr(living, "DRAIN_SECONDS", 0.5)
+    run = Dispatch("gated", state={"gate": "given up"})
+    async with harness.executor():
+        await harness.dispatch(run)
+        await harness.until(lambda: bool(flows.effects["given up"]))
+    (result,) = await harness.wait_results(run, 1)
+    assert (result.type, result.reason, result.node, result.attempt) == ("RunEnded", "drain", "2", 1)
+    flows.gates["given up"].set()
+    assert await harness.sql("SELECT count(*) FROM effects WHERE label = 'given up'") == [(0,)]
+    ((ended,),) = await harness.sql("SELECT ended_at IS NOT NULL FROM stepwire_engine.run_claims")
+    assert ended is True

@@ -1,0 +1,83 @@
+"""Form requests of gateways."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import orjson
+
+from stepwire.chassis.kafka import Outgoing
+from stepwire.contracts.base import encode
+from stepwire.contracts.forms import FormReply, FormRequest
+from tests.executor.harness import Dispatch, Harness
+
+PAGES = [{"product": "earth"}, {"size": 3}]
+
+
+async def ask(harness: Harness, replies: Any, **fields: Any) -> FormReply:
+    """Send one request and read its reply."""
+    request = FormRequest(**{"gateway": "g1", "kind": "start", "workflow": "with_form", "user": "jane", **fields})
+    await harness.producer.send(Outgoing(harness.settings.topic("forms.requests"), encode(request), b"g1"))
+    reply = FormReply.model_validate_json((await replies.getone()).value)
+    assert (reply.request_id, reply.gateway) == (request.id, "g1")
+    return reply
+
+
+async def test_the_pages_of_a_start_get_their_verdict(harness: Harness) -> None:
+    """Next page, complete, invalid, refused, unknown: one word each, with what the client needs."""
+    async with harness.executor(), harness.tail("forms.replies") as replies:
+        first = await ask(harness, replies, user_inputs=[])
+        second = await ask(harness, replies, user_inputs=PAGES[:1])
+        complete = await ask(harness, replies, user_inputs=PAGES)
+        invalid = await ask(harness, replies, user_inputs=[{"product": 1}])
+        moon = await ask(harness, replies, user_inputs=[{"product": "moon"}, {"size": 1}])
+        mallory = await ask(harness, replies, user_inputs=PAGES, user="mallory")
+        unknown = await ask(harness, replies, workflow="nothing")
+    assert (first.verdict, "product" in first.form["properties"]) == ("next_page", True)  # type: ignore[index]
+    assert (second.verdict, "size" in second.form["properties"]) == ("next_page", True)  # type: ignore[index]
+    assert complete.verdict == "complete"
+    assert (invalid.verdict, invalid.errors[0]["loc"]) == ("invalid", ["product"])
+    assert (moon.verdict, moon.detail) == ("predicate_failed", "no moon today")
+    assert mallory.verdict == "not_allowed"
+    assert unknown.verdict == "unserved"
+
+
+async def test_the_pages_of_an_input_get_their_verdict(harness: Harness) -> None:
+    """The executor reads State from the log; a process whose code it does not have is not served."""
+    run = Dispatch("asking", runnable=False)
+    stranger = Dispatch("asking", runnable=False, prefix="another chain")
+    await harness.insert(run)
+    await harness.insert(stranger)
+    await harness.sql(
+        "INSERT INTO stepwire_engine.process_steps (process_id, seq, node, name, status, attempt, epoch, delta)"
+        " VALUES (:id, 1, '1', 'Start', 'success', 1, 0, CAST(:delta AS jsonb))",
+        id=run.process_id,
+        delta=orjson.dumps({"set": {"a": 1}, "removed": []}).decode(),
+    )
+    resume = {"kind": "resume", "workflow": "asking", "process_id": run.process_id, "node": "2"}
+    good = [{"confirmed": True}]
+    async with harness.executor(), harness.tail("forms.replies") as replies:
+        page = await ask(harness, replies, **resume)
+        complete = await ask(harness, replies, **resume, user_inputs=good)
+        invalid = await ask(harness, replies, **resume, user_inputs=[{"confirmed": "perhaps"}])
+        refused = await ask(harness, replies, **{**resume, "user": "mallory"}, user_inputs=good)
+        wrong_node = await ask(harness, replies, **{**resume, "node": "3"})
+        unserved = await ask(harness, replies, **{**resume, "process_id": stranger.process_id})
+        unknown = await ask(harness, replies, **{**resume, "process_id": uuid4()})
+    verdicts = [reply.verdict for reply in (page, complete, invalid, refused, wrong_node, unserved, unknown)]
+    assert verdicts == ["next_page", "complete", "invalid", "not_allowed", "failed", "unserved", "unserved"]
+
+
+async def test_expired_and_illegible_requests_cost_nobody_else_an_answer(harness: Harness) -> None:
+    """An expired one is skipped, an illegible one put aside, the next is answered."""
+    topic = harness.settings.topic("forms.requests")
+    late = FormRequest(gateway="g1", kind="start", workflow="with_form", time=datetime.now(UTC) - timedelta(seconds=60))
+    await harness.producer.send_all([Outgoing(topic, encode(late), b"g1"), Outgoing(topic, b"nonsense", b"g1")])
+    async with harness.executor(), harness.tail("forms.replies") as replies:
+        reply = await ask(harness, replies, user_inputs=PAGES)
+        async with harness.tail("forms.requests.dlq") as letters:
+            letter = await letters.getone()
+    assert reply.verdict == "complete"
+    assert letter.value == b"nonsense"
