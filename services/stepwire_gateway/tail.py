@@ -32,11 +32,30 @@ STOP_SECONDS = 5.0
 class Incoming(Protocol):
     """What is used of a consumer record."""
 
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
+    @property
+    def topic(self) -> str:
+        """The topic's full name."""
+        ...
+
+    @property
+    def partition(self) -> int:
+        """Its partition."""
+        ...
+
+    @property
+    def offset(self) -> int:
+        """Its place there."""
+        ...
+
+    @property
+    def key(self) -> bytes | None:
+        """Its key."""
+        ...
+
+    @property
+    def value(self) -> bytes | None:
+        """Its bytes; None deletes the key from a compacted topic."""
+        ...
 
 
 class TailRecord(NamedTuple):
