@@ -156,18 +156,18 @@ def _offer(queue: asyncio.Queue[TailRecord | None], record: TailRecord) -> None:
 
 async def _some(consumer: AIOKafkaConsumer) -> list[TailRecord]:
     batches = await consumer.getmany(timeout_ms=REPLAY_MS)
-    records = [record for batch in batches.values() for record in batch if record.value is not None]
-    return [TailRecord(r.topic, r.partition, r.offset, r.key, r.value) for r in records]
+    return [record for batch in batches.values() for record in batch]
 
 
 def _item(record: TailRecord, wanted: Filter, positions: Positions) -> Item | None:
     positions[record.partition] = record.offset + 1
     if wanted.process_id is not None and (record.key or b"").decode(errors="replace") != wanted.process_id:
         return None
-    kind = _type(record.value)
+    value = record.value or b""
+    kind = _type(value)
     if kind is None or (wanted.type is not None and kind != wanted.type):
         return None
-    return Item(make_cursor(positions), kind, record.value)
+    return Item(make_cursor(positions), kind, value)
 
 
 def _type(value: bytes) -> str | None:

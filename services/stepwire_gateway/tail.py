@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -29,43 +29,14 @@ MAX_BACKOFF_SECONDS = 5.0
 STOP_SECONDS = 5.0
 
 
-class Incoming(Protocol):
-    """What is used of a consumer record."""
-
-    @property
-    def topic(self) -> str:
-        """The topic's full name."""
-        ...
-
-    @property
-    def partition(self) -> int:
-        """Its partition."""
-        ...
-
-    @property
-    def offset(self) -> int:
-        """Its place there."""
-        ...
-
-    @property
-    def key(self) -> bytes | None:
-        """Its key."""
-        ...
-
-    @property
-    def value(self) -> bytes | None:
-        """Its bytes; None deletes the key from a compacted topic."""
-        ...
-
-
 class TailRecord(NamedTuple):
-    """A record that is followed; `value` is its raw JSON."""
+    """What is used of a consumer's record; its value is raw."""
 
     topic: str
     partition: int
     offset: int
     key: bytes | None
-    value: bytes
+    value: bytes | None
 
 
 Listener = Callable[[dict[str, Any]], None]
@@ -161,7 +132,7 @@ class Tail:
                 self._hand_out(partition.topic, records)
                 self._positions[partition] = records[-1].offset + 1
 
-    def _hand_out(self, topic: str, records: Sequence[Incoming]) -> None:
+    def _hand_out(self, topic: str, records: Sequence[TailRecord]) -> None:
         if topic == self._replies:
             for record in records:
                 self._reply(record)
@@ -173,18 +144,16 @@ class Tail:
         if self._followers:
             self._follow(records)
 
-    def _reply(self, record: Incoming) -> None:
+    def _reply(self, record: TailRecord) -> None:
         if record.value is not None and self._instance in record.value:
             self._tell(self._reply_listeners, record)
 
-    def _follow(self, records: Sequence[Incoming]) -> None:
+    def _follow(self, records: Sequence[TailRecord]) -> None:
         for record in records:
-            if record.value is not None:
-                known = TailRecord(record.topic, record.partition, record.offset, record.key, record.value)
-                for follower in tuple(self._followers):
-                    follower(known)
+            for follower in tuple(self._followers):
+                follower(record)
 
-    def _tell(self, listeners: Sequence[Listener], record: Incoming) -> None:
+    def _tell(self, listeners: Sequence[Listener], record: TailRecord) -> None:
         document = _document(record.value)
         if document is None:
             self._log.warning("A record is no JSON object.", action="tail", topic=record.topic, offset=record.offset)
