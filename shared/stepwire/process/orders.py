@@ -64,6 +64,8 @@ def skip(process: Process, command: SkipStep, draft: Draft) -> Decision:
             created_by=user,
         ),
     )
+    # Of a group it is all of it that is done by hand.
+    draft.change(node=node.path)
     draft.note("step_skipped", {"node": node.path, "reason": command.reason}, user)
     draft.answer(command.command_id)
     draft.name_subscription(command.state)

@@ -19,7 +19,7 @@ from stepwire.process.draft import Draft
 from stepwire.process.happenings import Unusable
 from stepwire.process.model import START_CHECK, Process, Status, order_of, parent_of
 from stepwire.process.starting import check_passed, check_refused
-from stepwire.process.walk import go_on, perform, skip_engine_node
+from stepwire.process.walk import first_position, go_on, perform, skip_engine_node
 
 Result = StepReported | EngineNodeReached | RunEnded | StepProgressed
 
@@ -56,8 +56,9 @@ def _meets(process: Process, event: Result | Unusable) -> bool:
         return False
     if event.node == process.node:
         return True
-    # A condition that is false skips a whole callback step, entered at its first sub-node.
-    return process.node == f"{event.node}.1"
+    # A condition that is false skips a whole callback step or group, entered at its first sub-node.
+    inside = process.node.startswith(f"{event.node}.")
+    return inside and process.node == first_position(process.manifest.node(event.node))
 
 
 def apply_report(draft: Draft, event: StepReported) -> Decision:

@@ -5,22 +5,46 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from stepwire.flow.manifest import ManifestNode
+from stepwire.flow.manifest import Manifest, ManifestNode
 from stepwire.flow.types import NodeKind
 from stepwire.process.decision import Decision, LockWish, LogEntry
 from stepwire.process.draft import Draft
-from stepwire.process.model import Process, Status, parent_of, subscription_lock, top_of
+from stepwire.process.model import Status, parent_of, subscription_lock, top_of
 
-ENGINE_KINDS = frozenset(
-    {NodeKind.START, NodeKind.RELATE, NodeKind.UNLOCK, NodeKind.DONE, NodeKind.ABORT},
-)
 LOCK_AGAIN_SECONDS = 0.1
 
 
 def first_position(node: ManifestNode) -> str:
     """Where execution of a node begins: a callback step or group with its first sub-node."""
-    nested = node.kind in (NodeKind.CALLBACK, NodeKind.GROUP)
-    return f"{node.path}.1" if nested else node.path
+    return entered(node)[0].path
+
+
+def entered(node: ManifestNode) -> tuple[ManifestNode, bool]:
+    """The node that execution of `node` begins with, and whether a condition is asked on the way to it."""
+    asked = node.conditional
+    while node.children:
+        node = node.children[0]
+        asked = asked or node.conditional
+    return node, asked
+
+
+def following(manifest: Manifest, path: str) -> ManifestNode | None:
+    """The node after `path`: the next sub-node of its group, else the next of the list."""
+    while parent := parent_of(path):
+        group = manifest.node(parent)
+        at = int(path.rpartition(".")[2])
+        if group.kind is NodeKind.GROUP and at < len(group.children):
+            return group.children[at]
+        path = parent
+    return manifest.next(path)
+
+
+def begun_again(manifest: Manifest, path: str) -> ManifestNode:
+    """The node a new attempt begins with: the whole top-level one, unless its group goes on with what failed."""
+    node = manifest.node(top_of(path))
+    while node.kind is NodeKind.GROUP and node.retry_from == "failed":
+        node = next(child for child in node.children if f"{path}.".startswith(f"{child.path}."))
+    return node
 
 
 def go_on(draft: Draft, *, continued: bool) -> Decision:
@@ -29,34 +53,21 @@ def go_on(draft: Draft, *, continued: bool) -> Decision:
     `continued` says that the executor goes on by itself, so that a run is only dispatched
     where an engine node or another queue comes in between.
     """
-    node = following(draft.process)
+    node = following(draft.process.manifest, draft.process.node)
     if node is None:
         return complete(draft)
     return arrive(draft, node, continued=continued)
-
-
-def following(process: Process) -> ManifestNode | None:
-    """The node after the position: the next sub-node of its group, else the next of the list."""
-    path = process.node
-    while parent := parent_of(path):
-        children = process.manifest.node(parent).children
-        at = int(path.rpartition(".")[2])
-        if process.manifest.node(parent).kind is NodeKind.GROUP and at < len(children):
-            return children[at]
-        path = parent
-    return process.manifest.next(path)
 
 
 def arrive(draft: Draft, node: ManifestNode, *, continued: bool) -> Decision:
     """Take `node` as the position and do what it asks for."""
     queue = draft.process.queue
     attempt = draft.process.attempt if parent_of(node.path) else 1
-    draft.change(node=first_position(node), attempt=attempt, granted=False, lost=0, alone=False)
-    if node.kind is NodeKind.LOCK and not node.conditional:
-        return want_lock(draft, node)
-    if node.kind in ENGINE_KINDS and not node.conditional:
-        return perform(draft, node)
-    if not continued or node.queue != queue:
+    first, asked = entered(node)
+    draft.change(node=first.path, attempt=attempt, granted=False, lost=0, alone=False)
+    if first.is_engine and not asked:
+        return perform(draft, first)
+    if not continued or first.queue != queue:
         draft.dispatch()
     return draft.decision
 
@@ -189,28 +200,20 @@ def _entry(
     )
 
 
-def restart(draft: Draft) -> None:
-    """Try the top-level node at the position once more, as a new attempt."""
-    node = draft.process.manifest.node(top_of(draft.process.node))
+def begin_again(draft: Draft) -> Decision:
+    """Try the node at the position once more, as a new attempt; what the engine performs itself needs no run."""
+    first, asked = entered(begun_again(draft.process.manifest, draft.process.node))
     draft.change(
         status=Status.RUNNING,
-        node=first_position(node),
+        node=first.path,
         attempt=draft.process.attempt + 1,
         lost=0,
         alone=False,
         waiting_on=None,
         progress=None,
     )
-
-
-def begin_again(draft: Draft) -> Decision:
-    """Dispatch a new attempt, or ask for the lock again where that was what failed."""
-    restart(draft)
-    node = draft.process.manifest.node(top_of(draft.process.node))
-    if node.kind is NodeKind.LOCK and not node.conditional:
-        return want_lock(draft, node)
-    if node.kind in ENGINE_KINDS and not node.conditional:
-        return perform(draft, node)
+    if first.is_engine and not asked:
+        return perform(draft, first)
     draft.dispatch()
     return draft.decision
 

@@ -76,7 +76,7 @@ CATALOGUE = (
     Mutation(
         "skipped_callback_is_passed",
         "results.py",
-        'return process.node == f"{event.node}.1"',
+        "return inside and process.node == first_position(process.manifest.node(event.node))",
         "return False",
         "a callback step whose condition is false stalls its process",
     ),

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from stepwire.contracts.steps import StepStatusWord
-from stepwire.flow.types import ENGINE_KINDS, NodeKind
+from stepwire.flow.types import ENGINE_KINDS
 from stepwire.process import FINISHED, Status, walk
 from stepwire.process.advance import PRECEDENCE, RULES, Event
 from stepwire.process.model import order_of, parent_of, subscription_lock, subscription_of, top_of
@@ -107,9 +107,8 @@ def test_every_word_of_an_executor_has_a_rule() -> None:
 
 
 def test_every_node_of_the_engine_can_be_performed() -> None:
-    """Of the kinds the language calls the engine's, none is forgotten; the lock alone asks the database first."""
+    """Of the kinds the language calls the engine's, none is forgotten."""
     assert set(walk.PERFORM) == ENGINE_KINDS
-    assert {NodeKind.LOCK} == ENGINE_KINDS - walk.ENGINE_KINDS
 
 
 def test_a_group_is_walked_step_by_step() -> None:
