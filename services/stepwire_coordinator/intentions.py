@@ -28,6 +28,7 @@ from stepwire.process.decision import Answer
 from stepwire.process.starting import Birth, accept_start, conceive
 from stepwire_coordinator.engine_orders import pause_engine, resume_all, set_in_sync, unpause_engine
 from stepwire_coordinator.ledger import FinalAnswer
+from stepwire_coordinator.predicates import read_uncompleted, why_not
 from stepwire_coordinator.store.commands import Registration, Standing, standings_of
 from stepwire_coordinator.store.processes import Birthmarks, Loaded
 from stepwire_coordinator.transaction import Transaction
@@ -49,6 +50,7 @@ async def register_commands(tx: Transaction) -> None:
     tx.standings = await standings_of(tx.connection, tx.registrations)
     tx.now = next(iter(tx.standings.values())).now
     await tx.surroundings.manifests.refresh(tx.connection, {s.workflow for s in tx.work.starts()})
+    await read_uncompleted(tx)
 
 
 async def settle_commands(tx: Transaction) -> None:
@@ -184,6 +186,8 @@ def _start(tx: Transaction, command: StartProcess, standing: Standing) -> None:
     elif standing.taken or process_of(command) in tx.ledger.rows:
         detail = f"process {process_of(command)} exists already; leave process_id out"
         refuse(tx, command.command_id, Reason.PROCESS_EXISTS, detail)
+    elif (problem := why_not(tx, manifest)) is not None:
+        refuse(tx, command.command_id, Reason.PREDICATE_FAILED, problem)
     else:
         _give_birth(tx, command, conceive(command, manifest))
 

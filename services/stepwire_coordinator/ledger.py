@@ -134,4 +134,4 @@ class Ledger:
             self.revoked.append((process.id, process.epoch))
         if decision.lock is not None:
             wish = decision.lock
-            self.wishes.append(Wish(process.id, wish.subscription_id, wish.take, process.workflow))
+            self.wishes.append(Wish(process.id, wish.subscription_id, wish.take, process.workflow, wish.checked))

@@ -72,6 +72,7 @@ class Transaction:
         self.results = list(work.results)
         self.callbacks = list(work.callbacks)
         self.behind: set[UUID] = set()
+        self.uncompleted: set[str] = set()
         self.standings: dict[str, Standing] = {}
         self.registrations: dict[str, Registration] = {}
         self._unknown: set[UUID] = set()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from sqlalchemy import text
 
 from stepwire.chassis.database import make_engine
-from stepwire.chassis.failpoints import NO_FAILPOINTS
+from stepwire.chassis.failpoints import Failpoints
 from stepwire.chassis.health import Health
 from stepwire.chassis.kafka import Outgoing, Producer
 from stepwire.chassis.logging import get_logger
@@ -41,11 +42,13 @@ READ = (topics.STEP_COMMANDS, topics.PROCESS_EVENTS)
 class Stage:
     """Coordinators under test, and the hands of everybody they talk to."""
 
-    def __init__(self, settings: Settings, coordinators: int = 1) -> None:
+    def __init__(self, settings: Settings, coordinators: int = 1, failpoints: str = "") -> None:
         self.settings = settings
-        self.chassis = [self._make_chassis() for _ in range(coordinators)]
+        self.chassis: list[Chassis] = []
         self.engine = make_engine(settings, service="gateway")
         self.producer = Producer(settings)
+        self._coordinators = coordinators
+        self._failpoints = failpoints
         self._tasks: list[asyncio.Task[int]] = []
         self._seen: dict[str, list[ConsumerRecord]] = {}
         self._arrived = asyncio.Condition()
@@ -53,9 +56,8 @@ class Stage:
 
     async def __aenter__(self) -> Self:
         await self.producer.start()
-        for chassis in self.chassis:
-            await chassis.producer.start()
-            self._tasks.append(asyncio.create_task(run(chassis)))
+        for _ in range(self._coordinators):
+            await self.start_coordinator(self._failpoints)
         self._reader = asyncio.create_task(self._read())
         return self
 
@@ -64,7 +66,7 @@ class Stage:
     ) -> None:
         for chassis in self.chassis:
             chassis.stopping.set()
-        await asyncio.wait_for(asyncio.gather(*self._tasks), DEADLINE_SECONDS)
+        await asyncio.wait_for(asyncio.gather(*self._tasks, return_exceptions=kind is not None), DEADLINE_SECONDS)
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
@@ -73,6 +75,27 @@ class Stage:
             await chassis.engine.dispose()
         await self.producer.stop()
         await self.engine.dispose()
+
+    async def start_coordinator(self, failpoints: str = "") -> Chassis:
+        """One more coordinator; with failpoints it stands still there, until it is crashed."""
+        chassis = self._make_chassis(failpoints)
+        await chassis.producer.start()
+        self.chassis.append(chassis)
+        self._tasks.append(asyncio.create_task(run(chassis)))
+        return chassis
+
+    async def stop(self, at: int) -> None:
+        """Stop a coordinator as SIGTERM does."""
+        self.chassis[at].stopping.set()
+        await asyncio.wait_for(self._tasks[at], DEADLINE_SECONDS)
+
+    async def crash(self, at: int) -> None:
+        """End a coordinator where it stands: nothing it has begun is finished."""
+        chassis, task = self.chassis.pop(at), self._tasks.pop(at)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await chassis.producer.stop()
+        await chassis.engine.dispose()
 
     async def offer(self, manifest: Manifest) -> None:
         """Write a manifest as an executor does at its start."""
@@ -88,7 +111,7 @@ class Stage:
         raw = value if isinstance(value, bytes) else orjson.dumps(value)
         await self.producer.send(Outgoing(self.settings.topic(topic), raw, key.encode() if key else None))
 
-    async def command(self, kind: str, process_id: UUID | None = None, **fields: Any) -> str:
+    async def command(self, kind: str, process_id: UUID | None = None, /, **fields: Any) -> str:
         """Publish a command; returns its id."""
         command_id = fields.pop("command_id", None) or f"test-{uuid4()}"
         record = {"type": kind, "command_id": command_id, "source": "test", **fields}
@@ -139,11 +162,64 @@ class Stage:
 
         return await self._wait(topics.PROCESS_EVENTS, fits, restart=found.clear)
 
+    async def answers(self, command_id: str) -> list[dict[str, Any]]:
+        """Answers to a command published so far."""
+        records = self._seen.get(topics.PROCESS_EVENTS, [])
+        events = [orjson.loads(r.value) for r in records]
+        return [e for e in events if e["data"].get("command_id") == command_id]
+
+    def letters(self, topic: str) -> list[ConsumerRecord]:
+        """Dead letters of a topic so far."""
+        return self._seen.get(topics.dead_letters(topic), [])
+
+    def runs_of(self, process_id: UUID) -> list[dict[str, Any]]:
+        """Runs dispatched for a process so far."""
+        runs = [orjson.loads(r.value) for r in self._seen.get(topics.STEP_COMMANDS, [])]
+        return [run for run in runs if run["process_id"] == str(process_id)]
+
     async def events_of(self, process_id: UUID) -> list[dict[str, Any]]:
         """Everything published about a process so far, without the live feed."""
         records = self._seen.get(topics.PROCESS_EVENTS, [])
         events = [orjson.loads(r.value) for r in records if r.key == str(process_id).encode()]
         return [e for e in events if e["type"] != "stepwire.step.completed"]
+
+    @asynccontextmanager
+    async def holding(self, sql: str, **values: Any) -> AsyncIterator[None]:
+        """Somebody else's transaction that holds the rows this statement locks."""
+        async with self.engine.connect() as connection:
+            await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+            await connection.execute(text(sql), values)
+            yield
+
+    async def subscribe(self, *, insync: bool = True) -> UUID:
+        """A subscription of its own."""
+        subscription_id = uuid4()
+        sql = "INSERT INTO public.subscriptions (subscription_id, insync, status) VALUES (:id, :insync, 'active')"
+        await self.execute(sql, id=subscription_id, insync=insync)
+        return subscription_id
+
+    async def subscription(self, subscription_id: UUID) -> tuple[bool, UUID | None, int]:
+        """Whether a subscription is in sync, who owns its lock, and its version."""
+        sql = """SELECT insync, version, (SELECT owner FROM stepwire_engine.locks
+            WHERE key = 'subscription:' || subscription_id) AS owner
+            FROM public.subscriptions WHERE subscription_id = :id"""
+        row = (await self.rows(sql, id=subscription_id))[0]
+        return row.insync, row.owner, row.version
+
+    async def claim(self, run: dict[str, Any], executor: UUID, **columns: str) -> None:
+        """Claim a run as an executor does; `columns` are SQL for further columns."""
+        names, values = "".join(f", {c}" for c in columns), "".join(f", {v}" for v in columns.values())
+        sql = f"""INSERT INTO stepwire_engine.run_claims (process_id, epoch, executor, node{names})
+            VALUES (:process_id, :epoch, :executor, :node{values})"""  # noqa: S608 - put together by the test itself
+        run_values = {"process_id": UUID(run["process_id"]), "epoch": run["epoch"], "node": run["node"]}
+        await self.execute(sql, executor=executor, **run_values)
+
+    async def beat(self, executor: UUID, *, lease_seconds: float = 5.0) -> None:
+        """Let an executor beat."""
+        sql = """INSERT INTO stepwire_engine.executors (executor, name, queues, manifests, lease_seconds)
+            VALUES (:id, 'test', '{default}', '{}', :lease)
+            ON CONFLICT (executor) DO UPDATE SET beat_at = clock_timestamp()"""
+        await self.execute(sql, id=executor, lease=lease_seconds)
 
     async def rows(self, sql: str, **values: Any) -> list[Any]:
         """Read from the database."""
@@ -168,7 +244,7 @@ class Stage:
     async def until(self, sql: str, wanted: Any, **values: Any) -> None:
         """Wait until a query's first value is as wanted."""
         async with asyncio.timeout(DEADLINE_SECONDS):
-            while (found := await self.rows(sql, **values)) and found[0][0] != wanted:
+            while not (found := await self.rows(sql, **values)) or found[0][0] != wanted:
                 await self._tick()
 
     async def log_of(self, process_id: UUID) -> list[tuple[str, str]]:
@@ -224,7 +300,7 @@ class Stage:
         finally:
             await consumer.stop()
 
-    def _make_chassis(self) -> Chassis:
+    def _make_chassis(self, failpoints: str) -> Chassis:
         return Chassis(
             service="coordinator",
             settings=self.settings,
@@ -232,6 +308,6 @@ class Stage:
             producer=Producer(self.settings),
             metrics=Metrics(),
             health=Health(),
-            failpoints=NO_FAILPOINTS,
+            failpoints=Failpoints.parse(failpoints, testing=True),
             log=get_logger(),
         )

@@ -78,6 +78,7 @@ class Wish(NamedTuple):
     subscription_id: UUID
     take: bool
     reason: str
+    checked: bool = True
 
 
 class Verdict(NamedTuple):
@@ -145,7 +146,7 @@ class _Table:
             return Verdict(LockDecided("done"), changed=False)
         if owner is not None:
             return Verdict(LockDecided("held", owner), changed=False)
-        if not self._insync[wish.subscription_id]:
+        if wish.checked and not self._insync[wish.subscription_id]:
             return Verdict(LockDecided("not_in_sync"), changed=False)
         self._owners[key] = wish.process_id
         self._insync[wish.subscription_id] = False

@@ -61,10 +61,14 @@ class Timer:
 
 @dataclass(frozen=True, slots=True)
 class LockWish:
-    """A lock operation the database must decide; its outcome comes back as a `LockDecided`."""
+    """A lock operation the database must decide; its outcome comes back as a `LockDecided`.
+
+    An unchecked one takes a lock that nobody owns even if the subscription is out of sync.
+    """
 
     take: bool
     subscription_id: UUID
+    checked: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,7 +150,9 @@ def _lock_due(process: Process, draft: Draft) -> Decision:
     waiting = process.waiting_on or {}
     if waiting.get("kind") != "lock" or process.subscription_id is None:
         return draft.drop("stale_timer")
-    draft.decision.lock = LockWish(_wants_lock(process), process.subscription_id)
+    take = _wants_lock(process)
+    checked = not take or process.status is Status.CREATED or process.manifest.node(process.node).checked
+    draft.decision.lock = LockWish(take, process.subscription_id, checked)
     return draft.decision
 
 
