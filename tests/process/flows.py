@@ -171,6 +171,15 @@ def grouped() -> StepList:
     return begin >> step_group("Group", begin >> reserve >> inner >> call) >> configure
 
 
+@workflow("Groups under conditions", target=Target.CREATE)
+def choosing_groups() -> StepList:
+    """Conditions around a group, and around what is in it; a group that begins with a callback."""
+    wrap = conditional(always)
+    inner = step_group("Inner", begin >> wrap(confirm) >> configure)
+    outer = wrap(step_group("Group", wrap(order_for_ever) >> inner >> call))
+    return outer >> step_group("Asking", begin >> order >> call)
+
+
 def manifest_without_done() -> Manifest:
     """A manifest whose list just ends, as an older author's package may have stored it."""
     whole = plain.manifest

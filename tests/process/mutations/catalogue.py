@@ -222,8 +222,8 @@ CATALOGUE = (
     Mutation(
         "third_loss_keeps_epoch",
         "waits.py",
-        "draft.change(epoch=process.epoch + 1)",
-        "pass",
+        "        draft.change(epoch=process.epoch + 1)",
+        "        pass",
         "a lost executor may still report a step that was failed without it",
         alone=False,
     ),

@@ -10,8 +10,8 @@ from stepwire.contracts.steps import EngineNodeReached, RunEnded, StepProgressed
 from stepwire.flow.manifest import Manifest, ManifestNode
 from stepwire.flow.types import NodeKind
 from stepwire.process import Process
-from stepwire.process.model import START_CHECK, parent_of
-from stepwire.process.walk import first_position
+from stepwire.process.model import START_CHECK, parent_of, top_of
+from stepwire.process.walk import entered, first_position, following
 from tests.process.kit import NOW
 
 Result = StepReported | EngineNodeReached | RunEnded | StepProgressed
@@ -64,23 +64,25 @@ class Run:
             return self._done("success")
         if node.is_engine:
             return self._engine_node(node, outcome)
-        if outcome == "skip" and self._conditional(node):
-            return self._skipped()
+        gate = self._gate()
+        if outcome == "skip" and gate is not None:
+            return self._done("skipped", gate)
         if node.kind is NodeKind.INPUT:
             return self._input()
         if self._is_action():
             return self._stop(StepReported, status="awaiting_callback", **self._report())
         return self._done("success")
 
-    def _conditional(self, node: ManifestNode) -> bool:
-        gate = self.manifest.node(parent_of(self.node)) if self._is_action() else node
-        return gate.conditional
+    def _gate(self) -> str | None:
+        """The outermost node that begins here and asks a condition."""
+        parts = self.node.split(".")
+        paths = [".".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
+        here = [node for node in map(self.manifest.node, paths) if first_position(node) == self.node]
+        return next((node.path for node in here if node.conditional), None)
 
     def _is_action(self) -> bool:
-        return bool(parent_of(self.node)) and self.node.endswith(".1")
-
-    def _skipped(self) -> list[Result]:
-        return self._done("skipped", node=parent_of(self.node) if self._is_action() else self.node)
+        parent = parent_of(self.node)
+        return self.node.endswith(".1") and self.manifest.node(parent).kind is NodeKind.CALLBACK
 
     def _start_check(self, outcome: str) -> list[Result]:
         fits = outcome == "success" and (not self.manifest.has_form or self.pages == [VALID])
@@ -114,13 +116,13 @@ class Run:
         return [result]
 
     def _go_on(self, path: str) -> None:
-        after = self.manifest.next(path)
-        stops = after is None or after.queue != self.queue or (after.is_engine and not after.conditional)
-        if stops or after is None:
+        after = following(self.manifest, path)
+        first, asked = (None, False) if after is None else entered(after)
+        if first is None or first.queue != self.queue or (first.is_engine and not asked):
             self.ended = True
             return
-        self.node, self.attempt = first_position(after), 1
-        self.pages, self.begun = None, False
+        self.attempt = self.attempt if top_of(first.path) == top_of(self.node) else 1
+        self.node, self.pages, self.begun = first.path, None, False
 
     def _stop(self, kind: type[Any], **values: Any) -> list[Result]:
         self.ended = True

@@ -11,9 +11,9 @@ from stepwire.contracts.commands import ResumeProcess
 from stepwire.contracts.steps import EngineNodeReached, RunEnded, StepProgressed, StepReported
 from stepwire.process import Decision, Process, Status
 from stepwire.process.decision import LogEntry
-from stepwire.process.happenings import TimerFired
+from stepwire.process.happenings import CallbackArrived, CallbackProgressed, ClaimLost, TimerFired
 from stepwire.process.model import START_CHECK, order_of, subscription_lock, top_of
-from stepwire.process.walk import first_position
+from stepwire.process.walk import first_position, following
 
 FAILURES = frozenset({Status.FAILED, Status.API_UNAVAILABLE, Status.INCONSISTENT_DATA})
 STATUSES = {
@@ -30,6 +30,7 @@ STATUSES = {
 }
 TERMINAL = frozenset({"aborted", "completed", "rejected"})
 COMPLETIONS = frozenset({"success", "skipped", "complete"})
+RESULTS = (StepReported, EngineNodeReached, RunEnded, StepProgressed)
 Timers = dict[tuple[UUID, str], tuple[datetime, int]]
 
 
@@ -41,6 +42,7 @@ class Row:
     log: list[LogEntry] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
     applied: set[tuple[Any, ...]] = field(default_factory=set)
+    done: set[tuple[str, int]] = field(default_factory=set)
     completed: int = 0
 
 
@@ -56,8 +58,9 @@ def check_decision(row: Row, event: object, decision: Decision) -> None:
     _check_finished(before, decision)
     _check_dropped(before, decision)
     _check_place(before, after, event)
-    _check_epoch(before, decision)
-    if isinstance(event, (StepReported, EngineNodeReached, RunEnded, StepProgressed)):
+    _check_epoch(before, event, decision)
+    _check_meant(before, event, decision)
+    if isinstance(event, RESULTS):
         _check_applied(row, event, decision)
     assert after.log_seq == before.log_seq + len(decision.entries), "the log has a gap"
     assert not (decision.repeated and decision.entries), "a repeat counts the last row up, it adds none"
@@ -90,7 +93,7 @@ def _check_place(before: Process, after: Process, event: object) -> None:
         assert after.node == first_position(after.manifest.node(top_of(after.node))), "and begins the node anew"
 
 
-def _check_epoch(before: Process, decision: Decision) -> None:
+def _check_epoch(before: Process, event: object, decision: Decision) -> None:
     after = decision.process
     if decision.dispatch:
         assert after.epoch == before.epoch + 1, "every run has an epoch of its own"
@@ -100,9 +103,20 @@ def _check_epoch(before: Process, decision: Decision) -> None:
         assert not after.runnable, "an epoch that nobody was given cannot be claimed"
     elif after.runnable:
         assert before.runnable, "a run that ended is not revived"
-    if before.runnable and after.epoch != before.epoch:
-        taken = decision.entries or decision.answers or decision.revoke or decision.process.runnable
-        assert taken, "a run is only taken away for a reason"
+    if before.runnable and not isinstance(event, RESULTS) and (after.epoch, after.runnable) != (before.epoch, True):
+        assert after.epoch > before.epoch, "a run was taken away and may still report"
+        assert decision.revoke, "a run was taken away and may still commit"
+
+
+def _check_meant(before: Process, event: object, decision: Decision) -> None:
+    """Whatever names an epoch or an attempt is meant for it, and for nothing else."""
+    if decision.dropped or decision.set_aside:
+        return
+    if isinstance(event, (TimerFired, ClaimLost)):
+        assert event.epoch == before.epoch, "an event of another epoch was applied"
+    if isinstance(event, (CallbackArrived, CallbackProgressed)):
+        awaited = (Status.AWAITING_CALLBACK, f"{event.node}.2", event.attempt)
+        assert (before.status, before.node, before.attempt) == awaited, "a callback was applied to another await"
 
 
 def _check_applied(
@@ -115,7 +129,8 @@ def _check_applied(
     assert event.epoch == before.epoch, "a result of another epoch was applied"
     assert before.runnable, "a result was applied where no run is under way"
     assert event.attempt == before.attempt, "a result of another attempt was applied"
-    assert before.node in {event.node, f"{event.node}.1"}, "a result of another node was applied"
+    begins_here = event.node == before.node or first_position(before.manifest.node(event.node)) == before.node
+    assert begins_here, "a result of another node was applied"
     if not isinstance(event, StepProgressed):
         key = (event.epoch, event.node, event.attempt)
         assert key not in row.applied, "a result was applied twice"
@@ -130,7 +145,10 @@ def _check_entry(row: Row, entry: LogEntry) -> None:
         return
     assert head == row.completed + 1, f"node {entry.node} has a row after {row.completed} completed nodes"
     if entry.status in COMPLETIONS:
-        row.completed += 1
+        assert (entry.node, entry.attempt) not in row.done, f"node {entry.node} is completed twice in one attempt"
+        row.done.add((entry.node, entry.attempt))
+        after = following(row.process.manifest, entry.node)
+        row.completed += after is None or int(top_of(after.path)) > head
 
 
 def _check_words(row: Row, decision: Decision) -> None:

@@ -41,6 +41,8 @@ WORKFLOWS: tuple[Workflow, ...] = (
     flows.task,
     flows.queues,
     flows.aborting,
+    flows.grouped,
+    flows.choosing_groups,
 )
 STOPPED = frozenset({*RETRYABLE, Status.SUSPENDED})
 HUMAN = frozenset({Status.SUSPENDED, Status.FAILED, Status.API_UNAVAILABLE, Status.INCONSISTENT_DATA})

@@ -227,7 +227,7 @@ class World:
         owner = self.locks.get(key)
         if owner not in {None, process_id}:
             return LockDecided("held", owner)
-        if wish.take and owner is None and not self.insync[subscription]:
+        if wish.take and wish.checked and owner is None and not self.insync[subscription]:
             return LockDecided("not_in_sync")
         self.locks[key] = process_id if wish.take else None
         self.insync[subscription] = not wish.take
