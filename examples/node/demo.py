@@ -269,7 +269,10 @@ def main() -> None:
     parser.add_argument("--unsafe-no-outcomes", action="store_true", help="do not write down what steps committed")
     given = parser.parse_args()
     configure_logging("demo", level="ERROR")
-    sys.exit(play(unsafe=given.unsafe_no_outcomes or "NODE_DEMO_UNSAFE" in os.environ))
+    try:
+        sys.exit(play(unsafe=given.unsafe_no_outcomes or "NODE_DEMO_UNSAFE" in os.environ))
+    except KeyboardInterrupt:
+        sys.exit("stopped")
 
 
 if __name__ == "__main__":

@@ -163,11 +163,17 @@ def _cells(row: dict[str, Any], first: datetime | None) -> tuple[str, ...]:
         indent + str(row["node"]),
         indent + escape(row["name"]),
         _coloured(row["status"]),
-        str(row["attempt"]),
+        _attempts(row),
         after,
         took,
         str(row.get("executor") or "")[:8],
     )
+
+
+def _attempts(row: dict[str, Any]) -> str:
+    """The attempt; of failures that were alike the first to the last."""
+    first, more = row["attempt"], row.get("retries") or 0
+    return f"{first}-{first + more}" if more else str(first)
 
 
 def _time(value: Any) -> datetime:

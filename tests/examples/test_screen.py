@@ -62,13 +62,14 @@ def test_the_timeline_shows_executed_steps_and_their_sub_steps(screen: Screen, w
     inner = step("5.1", "success", started="2026-11-02T08:00:01+00:00", completed="2026-11-02T08:00:01.250+00:00")
     steps = [
         step("1", "success", started="2026-11-02T08:00:00+00:00", executor="0a1b2c3d-and-more"),
-        step("5", "success", sub_steps=[inner]),
+        step("5", "success", sub_steps=[inner], retries=2),
         step("6", "pending"),
     ]
     screen.timeline(steps)
     text = written.getvalue()
     assert "Step 6" not in text
     assert "0a1b2c3d" in text
+    assert "1-3" in text
     assert "and-more" not in text
     assert ["5.1", "Step", "5.1", "success", "1", "1.00", "s", "0.250", "s"] in [
         line.split() for line in text.splitlines()
