@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -15,13 +15,23 @@ from stepwire.data.claims import Claimed, Waiting, Wanted
 from stepwire_executor.plans import Plans
 from stepwire_executor.runs import Run, make_run
 
+GiveUp = Callable[[UUID, int], None]
+"""Marks a claim ended that nothing will be reported of."""
+
 
 class Claimer:
     """Claims runs in PostgreSQL; every claim is one statement that commits by itself."""
 
     def __init__(
-        self, engine: AsyncEngine, executor: UUID, plans: Plans, failpoints: Failpoints, log: FilteringBoundLogger
+        self,
+        engine: AsyncEngine,
+        executor: UUID,
+        plans: Plans,
+        failpoints: Failpoints,
+        give_up: GiveUp,
+        log: FilteringBoundLogger,
     ) -> None:
+        self._give_up = give_up
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._executor = executor
         self._plans = plans
@@ -66,9 +76,18 @@ class Claimer:
         return [run for run in runs if run is not None]
 
     def _make(self, claim: Claimed, record: RunSteps | None) -> Run | None:
-        plan = self._plans.get(claim.workflow)
-        if plan is None:
-            # It was looked at before; a claim without a plan can only be given up, and is lost by its silence.
-            self._log.error("A claimed workflow is not served here.", action="claim", process_id=str(claim.process_id))
+        try:
+            return make_run(claim, self._plans[claim.workflow], record)
+        except (ValueError, LookupError, TypeError) as error:
+            # One unusable row must not keep the other runs of the poll from beginning.
+            self._log.error("A run cannot begin.", action="claim", process_id=str(claim.process_id), reason=repr(error))
+            self._give_up(claim.process_id, claim.epoch)
             return None
-        return make_run(claim, plan, record)
+
+    async def give_up_unknown(self, holds: Callable[[UUID, int], bool]) -> None:
+        """Give up claims of ours that nobody here knows: their statement was answered into a broken connection."""
+        async with self._engine.connect() as connection:
+            ours = await claims.unfinished(connection, self._executor)
+        for process_id, epoch in ours:
+            if not holds(process_id, epoch):
+                self._give_up(process_id, epoch)

@@ -50,6 +50,7 @@ class Fetcher:
         self._log = log
         self._fallback_at = time.monotonic()
         self._alone: deque[Wanted] = deque()
+        self._in_doubt = False
 
     async def run(self) -> None:
         """Fetch until the executor drains."""
@@ -102,9 +103,11 @@ class Fetcher:
     async def _patiently(self, claim: Callable[[], Awaitable[list[Run]]]) -> bool:
         while not self._signals.draining:
             try:
+                await self._clear_doubt()
                 for run in await claim():
                     self._begin(run)
             except (DBAPIError, OSError) as error:
+                self._in_doubt = True
                 self._log.warning("Nothing can be claimed now.", action="claim", reason=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
             else:
@@ -120,14 +123,22 @@ class Fetcher:
         self._fallback_at = time.monotonic()
         waiting = self._waiting._replace(most=room)
         try:
+            await self._clear_doubt()
             for run in await self._claimer.claim_waiting(waiting):
                 self._begin(run)
             alone = await self._claimer.peek_alone(waiting)
         except (DBAPIError, OSError) as error:
+            self._in_doubt = True
             self._log.warning("PostgreSQL was not asked for runs.", action="fallback", reason=str(error))
             return
         if alone is not None:
             self._alone.append(alone)
+
+    async def _clear_doubt(self) -> None:
+        """After a claim whose answer was lost: it may have been made, and would be held for ever."""
+        if self._in_doubt:
+            await self._claimer.give_up_unknown(self._slots.holds)
+            self._in_doubt = False
 
     async def _run_alone(self, wanted: Wanted) -> None:
         """Run one that was lost twice, with nothing beside it that might be blamed for the next loss.

@@ -24,6 +24,7 @@ from stepwire.flow.types import NodeKind
 from stepwire_executor.checks import Asked, Checked, Checks
 from stepwire_executor.dead_letters import DeadLetters
 from stepwire_executor.plans import Plans
+from stepwire_executor.polling import start_patiently
 
 AT_ONCE = 16
 
@@ -105,7 +106,7 @@ class FormService:
         """Answer until `stop` is called."""
         consumer = self._make_consumer()
         consumer.subscribe(topics=topics)
-        await consumer.start()
+        await start_patiently(consumer, self._log)
         try:
             while not self._stopping:
                 await self._take(consumer, poll_seconds)

@@ -122,7 +122,7 @@ class Executor:
             self.chassis.log.warning("Steps did not end in time and are given up.", action="drain", steps=given_up)
             await self._empty(LAST_WORDS_SECONDS)
         if self.poller is not None:
-            await self.poller.stop()
+            await self.poller.close()
         await asyncio.to_thread(self.leases.stop)
         await self.rooms.close()
         for task in (fetching, forms):

@@ -115,6 +115,9 @@ class Plans:
         """The workflow of that name, None if it is not served here."""
         return self._plans.get(workflow)
 
+    def __getitem__(self, workflow: str) -> WorkflowPlan:
+        return self._plans[workflow]
+
     def serves(self, workflow: str, prefix: str) -> bool:
         """Whether our code of `workflow` begins with what a process has executed of it."""
         plan = self._plans.get(workflow)

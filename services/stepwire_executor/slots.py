@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from uuid import UUID
 
 from prometheus_client import Gauge
@@ -21,7 +20,7 @@ class Slots:
         self.size = size
         self._gauge = gauge
         self._runs: dict[tuple[UUID, int], Run] = {}
-        self._revoked: deque[tuple[UUID, int]] = deque(maxlen=REMEMBERED)
+        self._revoked: dict[tuple[UUID, int], None] = {}
         self._changed = asyncio.Event()
 
     @property
@@ -50,11 +49,17 @@ class Slots:
 
     def revoke(self, process_id: UUID, epoch: int) -> bool:
         """Tell a run that its claim is revoked; False if there is no such run."""
-        self._revoked.append((process_id, epoch))
+        self._revoked[process_id, epoch] = None
+        if len(self._revoked) > REMEMBERED:
+            self._revoked.pop(next(iter(self._revoked)))
         run = self._runs.get((process_id, epoch))
         if run is not None:
             run.revoked = True
         return run is not None
+
+    def holds(self, process_id: UUID, epoch: int) -> bool:
+        """Whether this run is under way."""
+        return (process_id, epoch) in self._runs
 
     async def wait_free(self, wanted: int, timeout_seconds: float) -> bool:
         """Wait until `wanted` slots are free; False when the time is over."""

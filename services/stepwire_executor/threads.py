@@ -217,6 +217,10 @@ class AsyncThread:
             self.inner.close()
 
     def _start(self, job: Job) -> None:
+        if job.abandoned:
+            job.error = asyncio.CancelledError()
+            self._mailbox.put(job)
+            return
         job.started_at = time.monotonic()
         job.task = self.inner.create_task(self._run(job))
 

@@ -22,7 +22,8 @@ from stepwire.data.session import StepSession, StepTransaction, commit, guard
 from stepwire.flow.errors import CommitRefused
 
 IDLE_SECONDS = 1.0
-ASYNC_CONNECTIONS = 16
+QUEUE_SECONDS = 3600.0
+"""Async steps wait their turn for a connection: that many of them are busy is no failure of the next."""
 
 
 class Ending(Enum):
@@ -42,9 +43,14 @@ class Sessions:
     def __init__(self, settings: Settings, executor: str, will_wait: Callable[[], None]) -> None:
         name = f"stepwire-step:{executor}"
         self._will_wait = will_wait
-        self._sync: Engine = make_sync_engine(settings, application_name=name, pool_size=settings.executor_threads)
+        threads = settings.executor_threads
+        self._sync: Engine = make_sync_engine(settings, application_name=name, pool_size=threads)
         self._async: AsyncEngine = make_engine(
-            settings, service="executor", application_name=name, pool_size=ASYNC_CONNECTIONS
+            settings,
+            service="executor",
+            application_name=name,
+            pool_size=max(1, settings.pool_size("executor") - threads),
+            pool_timeout_seconds=QUEUE_SECONDS,
         )
         for engine in (self._sync, self._async.sync_engine):
             guard(engine)

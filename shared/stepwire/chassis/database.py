@@ -15,6 +15,7 @@ from stepwire.chassis.settings import Settings
 Service = Literal["coordinator", "executor", "gateway"]
 
 CONNECT_SECONDS = 5
+POOL_SECONDS = 30.0
 STATEMENT_TIMEOUT_SECONDS = 30
 IDLE_IN_TRANSACTION_SECONDS = 5
 KEEPALIVE_IDLE_SECONDS = 5
@@ -62,7 +63,12 @@ def loads_json(text: str | bytes) -> Any:
 
 
 def make_engine(
-    settings: Settings, *, service: Service, application_name: str | None = None, pool_size: int | None = None
+    settings: Settings,
+    *,
+    service: Service,
+    application_name: str | None = None,
+    pool_size: int | None = None,
+    pool_timeout_seconds: float = POOL_SECONDS,
 ) -> AsyncEngine:
     """An engine on asyncpg; nothing is connected yet.
 
@@ -73,6 +79,7 @@ def make_engine(
     engine = create_async_engine(
         async_url(settings.database_url),
         pool_size=pool_size or settings.pool_size(service),
+        pool_timeout=pool_timeout_seconds,
         max_overflow=0,
         json_serializer=dumps_json,
         json_deserializer=loads_json,

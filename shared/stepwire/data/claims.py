@@ -116,6 +116,11 @@ ORDER BY p.priority DESC, p.dispatched_at
 LIMIT 1
 """)  # noqa: S608 - put together from constants
 
+_UNFINISHED = text("""
+SELECT c.process_id, c.epoch FROM stepwire_engine.run_claims AS c
+JOIN stepwire_engine.processes AS p ON p.process_id = c.process_id AND p.epoch = c.epoch
+WHERE c.executor = :executor AND c.ended_at IS NULL AND NOT c.revoked AND p.runnable
+""")
 _OURS = text("""
 SELECT EXISTS (
     SELECT 1 FROM stepwire_engine.run_claims
@@ -149,6 +154,11 @@ async def peek_alone(connection: AsyncConnection, waiting: Waiting) -> Wanted | 
     values.pop("most")
     row = (await connection.execute(_PEEK_ALONE, _listed(values))).first()
     return None if row is None else Wanted(_plain(row[0]), row[1], stateless=True)
+
+
+async def unfinished(connection: AsyncConnection, executor: UUID) -> list[tuple[UUID, int]]:
+    """Claims of `executor` that are not marked ended and whose process has not moved on."""
+    return [(_plain(row[0]), row[1]) for row in await connection.execute(_UNFINISHED, {"executor": executor})]
 
 
 async def is_ours(connection: AsyncConnection, executor: UUID, process_id: UUID, epoch: int) -> bool:
