@@ -24,6 +24,9 @@ from stepwire_coordinator.work import Position, Work
 
 GROUP = "coordinator"
 READ_TOPICS = (topics.PROCESS_COMMANDS, topics.STEP_RESULTS, topics.CALLBACKS)
+# A start makes a dozen records: a thousand at once would take memory that is never given back,
+# and executors would wait for the last of them to begin with the first.
+MOST_COMMANDS = 128
 POLL_MS = 500
 ASK_SECONDS = 10.0
 PAUSE_SECONDS = 0.5
@@ -196,7 +199,8 @@ class Consumption:
         started = {process_of(command) for command in intake.work.starts()}
         later = [work for work in intake.alone if _concerns(work, started)]
         await self._apply_alone(work for work in intake.alone if work not in later)
-        await self._publish(await self._applier.apply(intake.work))
+        for work in intake.work.slices(MOST_COMMANDS):
+            await self._publish(await self._applier.apply(work))
         await self._apply_alone(later)
         if intake.dead:
             await self._publisher.bury(intake.dead)

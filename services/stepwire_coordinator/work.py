@@ -115,6 +115,17 @@ class Work:
         first.timeline = second.timeline = self.timeline
         return first, second
 
+    def slices(self, most: int) -> Iterable[Work]:
+        """Pieces with at most so many commands; the last has everything else and the positions.
+
+        Read again after a crash in between, the commands of the first pieces are repeats.
+        """
+        for at in range(0, len(self.commands) - most, most):
+            yield Work(commands=self.commands[at : at + most], timeline=self.timeline)
+        rest = (len(self.commands) - 1) // most * most if self.commands else 0
+        self.commands = self.commands[rest:]
+        yield self
+
     def starts(self) -> Iterable[StartProcess]:
         """The starts among the commands."""
         return (c.command for c in self.commands if isinstance(c.command, StartProcess))
