@@ -11,6 +11,8 @@ from starlette.types import ASGIApp
 from stepwire.chassis.errors import PortTaken
 
 STOP_SECONDS = 5.0
+# Longer than clients keep idle connections, so that they, who know whether a request is repeatable, close first.
+KEEP_ALIVE_SECONDS = 75
 
 
 class WebServer:
@@ -31,6 +33,7 @@ class WebServer:
                 lifespan="on",
                 server_header=False,
                 timeout_graceful_shutdown=int(STOP_SECONDS),
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
             )
         )
         self._task: asyncio.Task[None] | None = None
