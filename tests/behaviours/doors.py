@@ -138,10 +138,12 @@ class KafkaDoor(Door):
         self.live.wire.send_later(topics.PROCESS_COMMANDS, {"type": "StartProcess", **fields}, str(process_id))
         return process_id
 
-    def resume_later(self, process_id: UUID, *pages: Page) -> None:
-        """ResumeProcess; returns before it is answered."""
-        fields = {"process_id": str(process_id), "command_id": f"test-{uuid4()}", "user_inputs": list(pages)}
-        self.live.wire.send_later(topics.PROCESS_COMMANDS, {"type": "ResumeProcess", **fields}, str(process_id))
+    def order_later(self, kind: str, process_id: UUID, **fields: Any) -> str:
+        """Any order about a process; returns its command id before it is answered."""
+        command_id = f"test-{uuid4()}"
+        record = {"type": kind, "command_id": command_id, "process_id": str(process_id), **fields}
+        self.live.wire.send_later(topics.PROCESS_COMMANDS, record, str(process_id))
+        return command_id
 
     def resume(self, process_id: UUID, *pages: Page, user: str | None = None) -> None:
         """ResumeProcess."""
@@ -172,8 +174,9 @@ class KafkaDoor(Door):
         command_id = fields.pop("command_id", None) or f"test-{uuid4()}"
         named = {} if process_id is None else {"process_id": str(process_id)}
         record = {"type": kind, "command_id": command_id, "source": "test", **named, **fields}
+        earlier = self.live.wire.answers(command_id)
         self.live.wire.send(topics.PROCESS_COMMANDS, record, str(process_id or process_id_of(command_id)))
-        answer = self.live.wire.answer(command_id)
+        answer = self.live.wire.answer(command_id, after=len(earlier))
         data: dict[str, Any] = answer["data"]
         if answer["type"] == "stepwire.command.rejected":
             raise Refused(data["reason"], data["detail"], errors=data.get("errors"))

@@ -176,3 +176,11 @@ def test_a11_a_failure_retries_the_group(driver: Driver, workflow: str, told: li
     driver.resume(process_id)
     seen = driver.wait(process_id, "completed", "failed", until=lambda seen: seen.steps[-1].name != "Both")
     assert (seen.status, driver.told(process_id)) == ("completed", told)
+
+
+def test_a11_a_group_is_retried_by_its_policy(driver: Driver) -> None:
+    """By itself, from its first sub-step."""
+    process_id = driver.start("a11_policy")
+    seen = driver.wait(process_id, "completed", "failed")
+    assert (seen.status, driver.told(process_id)) == ("completed", ["work", "try 1", "work", "try 2"])
+    assert [(one.status, one.attempt) for one in seen.steps if one.name == "Both"] == [("waiting", 1), ("success", 2)]

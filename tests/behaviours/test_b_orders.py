@@ -164,7 +164,7 @@ def test_b22_code_may_change_under_waiting_processes(kafka: KafkaDoor, live: Liv
     assert kafka.wait(ended, "completed").state["said"] == ["before", "after"]
     with other_code(live):
         kafka.resume(waiting, {})
-        kafka.resume_later(changed, {})
+        kafka.order_later("ResumeProcess", changed, user_inputs=[{}])
         seen = kafka.wait(waiting, "completed")
         kafka.wait(changed, until=_waits_for_executor)
     assert (seen.state["said"], seen.outcomes[-1]) == (["before", "after", "appended"], ("Done", "complete"))

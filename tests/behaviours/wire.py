@@ -56,7 +56,7 @@ class Wire:
     def send(
         self,
         topic: str,
-        value: bytes | Mapping[str, Any],
+        value: bytes | Mapping[str, Any] | None,
         key: str | None = None,
         partition: int | None = None,
         headers: list[tuple[str, bytes]] | None = None,
@@ -67,24 +67,26 @@ class Wire:
     def send_later(
         self,
         topic: str,
-        value: bytes | Mapping[str, Any],
+        value: bytes | Mapping[str, Any] | None,
         key: str | None = None,
         partition: int | None = None,
         headers: list[tuple[str, bytes]] | None = None,
     ) -> Future[Any]:
         """Publish a record; the future tells when it is acknowledged."""
-        raw = value if isinstance(value, bytes) else orjson.dumps(value)
+        raw = orjson.dumps(value) if isinstance(value, Mapping) else value
         name, encoded = self._settings.topic(topic), key.encode() if key is not None else None
         sent = self._producer.send_and_wait(name, raw, encoded, partition=partition, headers=headers)
         return asyncio.run_coroutine_threadsafe(sent, self._loop)
 
-    def event(self, subject: str, fits: Callable[[Event], bool]) -> Event:
-        """The first event about a subject (a process, or a command that has none) that fits."""
-        return self._wait(lambda: next((e for e in self._events[subject] if fits(e)), None), f"event of {subject}")
+    def event(self, subject: str, fits: Callable[[Event], bool] = lambda _: True, *, after: int = 0) -> Event:
+        """The first event about a subject (a process, or a command that has none) that fits, `after` so many."""
+        return self._wait(
+            lambda: next((e for e in self._events[subject][after:] if fits(e)), None), f"event: {subject}"
+        )
 
-    def answer(self, command_id: str) -> Event:
-        """The final answer to a command."""
-        return self.event(f"answer:{command_id}", lambda _: True)
+    def answer(self, command_id: str, *, after: int = 0) -> Event:
+        """The final answer to a command, `after` so many times that it was given before."""
+        return self.event(f"answer:{command_id}", after=after)
 
     def answers(self, command_id: str) -> list[Event]:
         """All answers to a command so far."""
@@ -149,10 +151,21 @@ class Wire:
         if record.topic.endswith(DEAD):
             self._dead[record.topic].append(record)
             return
-        event = orjson.loads(record.value)
+        event = _event(record)
+        if event is None:
+            return
         self._events[event["subject"]].append(event)
         if event["type"] in ("stepwire.command.accepted", "stepwire.command.rejected"):
             self._events[f"answer:{event['data']['command_id']}"].append(event)
+
+
+def _event(record: ConsumerRecord) -> Event | None:
+    """The event in a record; None for poison that a test has put there."""
+    try:
+        event = orjson.loads(record.value or b"")
+    except orjson.JSONDecodeError:
+        return None
+    return event if isinstance(event, dict) and "subject" in event else None
 
 
 def error_of(record: ConsumerRecord) -> str:

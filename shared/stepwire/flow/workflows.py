@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ from stepwire.flow.lists import Step, StepList, steps_of
 from stepwire.flow.locations import UNKNOWN, Location, describe, location_of, location_of_author
 from stepwire.flow.manifest import Manifest, ManifestNode
 from stepwire.flow.predicates import BuiltinPredicate, RunPredicate
+from stepwire.flow.retry import Retry
 from stepwire.flow.scopes import Lens
 from stepwire.flow.steps import Authorizer, check_callable, check_queue, done, init
 from stepwire.flow.targets import Target
@@ -79,10 +80,10 @@ class Workflow:
     @cached_property
     def _by_path(self) -> dict[str, Step]:
         numbered = enumerate(self.steps, start=1)
-        return {path: found for i, top in numbered for path, found in _paths(str(i), top, ())}
+        return {path: found for i, top in numbered for path, found in _paths(str(i), top, (), None)}
 
     def step_at(self, path: str) -> Step:
-        """Return the step at `path` as the runner needs it: with the lenses of the groups around it.
+        """Return the step at `path` as the runner needs it: with the lenses and the retry policy of its groups.
 
         Raises:
             UnknownNode: there is none.
@@ -215,8 +216,10 @@ def _node(path: str, step: Step, queue: str, *, focused: bool) -> ManifestNode:
     )
 
 
-def _paths(path: str, step: Step, outer: tuple[Lens, ...]) -> Iterator[tuple[str, Step]]:
+def _paths(path: str, step: Step, outer: tuple[Lens, ...], retry: Retry | None) -> Iterator[tuple[str, Step]]:
     seen = step.seen_through(outer)
+    if seen.retry is None and retry is not None:
+        seen = replace(seen, retry=retry)
     yield path, seen
     for number, child in enumerate(step.children, start=1):
-        yield from _paths(f"{path}.{number}", child, seen.lenses)
+        yield from _paths(f"{path}.{number}", child, seen.lenses, seen.retry)

@@ -251,6 +251,21 @@ def fail_until() -> None:
         raise RuntimeError("the gate is closed")
 
 
+@step("Fail at first")
+def fail_at_first() -> None:
+    """Succeed at the second attempt of the group."""
+    tell(f"try {current.attempt}")
+    if current.attempt == 1:
+        raise ConnectionError("not yet")
+
+
+@workflow("A group with a policy")
+def a11_policy() -> StepList:
+    """Retried by itself, as a whole."""
+    policy = Retry(delay_seconds=0.05, jitter=0, times=1)
+    return init >> step_group("Both", work >> fail_at_first, retry=policy) >> done
+
+
 @workflow("A group that is begun anew")
 def a11_from_first() -> StepList:
     """A retry repeats the sub-steps that were done."""
