@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from starlette.responses import StreamingResponse
+
 from stepwire_gateway.problems import MEDIA_TYPE
 from stepwire_gateway.responses import JSON
 
@@ -218,10 +220,13 @@ OPERATIONS: Mapping[str, Document] = {
         (400, 503),
         _body(_OBJECT, {"global_lock": True}),
     ),
-    "GET /events": _operation(
-        "events",
-        {200: {"description": "Events as they come.", "content": {"text/event-stream": {"example": _STREAM}}}},
-        (400, 503),
-    ),
+    "GET /events": {
+        **_operation(
+            "events",
+            {200: {"description": "Events as they come.", "content": {"text/event-stream": {"example": _STREAM}}}},
+            (400, 503),
+        ),
+        "response_class": StreamingResponse,
+    },
     "GET /workflows": _operation("workflows", {200: _answer("Every workflow that was offered.", [_WORKFLOW])}, (503,)),
 }
