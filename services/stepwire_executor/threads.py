@@ -217,12 +217,15 @@ class AsyncThread:
             self.inner.close()
 
     def _start(self, job: Job) -> None:
-        if job.abandoned:
-            job.error = asyncio.CancelledError()
-            self._mailbox.put(job)
-            return
         job.started_at = time.monotonic()
         job.task = self.inner.create_task(self._run(job))
+        # A task that is cancelled before its first step never gets to say so itself.
+        job.task.add_done_callback(lambda task: self._ended(job, task))
+
+    def _ended(self, job: Job, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            job.error = asyncio.CancelledError()
+        self._mailbox.put(job)
 
     def _cancel(self, job: Job) -> None:
         job.abandoned = True
@@ -234,4 +237,3 @@ class AsyncThread:
             job.result = await job.work()
         except BaseException as error:  # noqa: BLE001 - as in Job.run
             job.error = error
-        self._mailbox.put(job)
