@@ -141,8 +141,8 @@ class Demo:
             # 409: an earlier try was taken after all.
             return response.is_success or response.status_code == CONFLICT
 
-        if await eventually(answered, FINISH_SECONDS):
-            self._screen.order(order, "suspended", "the operator confirms: PUT resume")
+        self._screen.order(order, "suspended", "the operator confirms: PUT resume")
+        await eventually(answered, FINISH_SECONDS)
 
     async def _kill_in_the_gap(self) -> None:
         """Kill the executor while a step is committed and nobody knows it yet.
