@@ -27,7 +27,7 @@ from stepwire.contracts.commands import process_id_of
 from stepwire.flow.manifest import Manifest
 from stepwire_coordinator.app import run
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
 OFFER = text("""
 INSERT INTO stepwire_engine.manifests (hash, workflow, body)
 VALUES (:hash, :workflow, CAST(:body AS jsonb))
@@ -239,13 +239,13 @@ class Stage:
                 found = await self.rows(sql, id=process_id)
                 if found and found[0].status == wanted:
                     return found[0]
-                await self._tick()
+                await self.tick()
 
     async def until(self, sql: str, wanted: Any, **values: Any) -> None:
         """Wait until a query's first value is as wanted."""
         async with asyncio.timeout(DEADLINE_SECONDS):
             while not (found := await self.rows(sql, **values)) or found[0][0] != wanted:
-                await self._tick()
+                await self.tick()
 
     async def log_of(self, process_id: UUID) -> list[tuple[str, str]]:
         """Node and status of each entry in a process's log."""
@@ -254,7 +254,8 @@ class Stage:
         assert [row.seq for row in found] == list(range(1, len(found) + 1)), "the chain has a gap"
         return [(row.node, row.status) for row in found]
 
-    async def _tick(self) -> None:
+    async def tick(self) -> None:
+        """Let others go on until something was published, or for a moment."""
         async with self._arrived:
             waiting = asyncio.create_task(self._arrived.wait())
             self._arrived.release()
