@@ -16,7 +16,7 @@ from examples.node.tables import Base, Node, NodeEffect
 from examples.node.workflows import create_node, create_subscription, reserve_address
 from stepwire.chassis.database import sync_url
 from stepwire.contracts.commands import StartProcess, decode_command
-from stepwire.data.session import StepTransaction, commit, use_transaction
+from stepwire.data.session import StepSession, StepTransaction, commit, use_transaction
 from stepwire.flow.context import StepContext, use_context
 from stepwire.flow.errors import FormIncomplete, FormInvalid
 from stepwire.flow.forms import start_form
@@ -37,11 +37,13 @@ def node_database(database: str) -> str:
 
 
 @pytest.fixture
-def session(node_database: str) -> Iterator[Session]:
-    """A session on that database."""
+def session(node_database: str) -> Iterator[StepSession]:
+    """A session as steps have it."""
     engine = create_engine(sync_url(node_database))
-    with Session(engine) as opened:
-        yield opened
+    opened = StepSession(engine)
+    yield opened
+    # Its own `close` does nothing, so that a step cannot throw away what it has written.
+    Session.close(opened)
     engine.dispose()
 
 
@@ -124,7 +126,7 @@ def test_the_migration_makes_what_the_models_say(node_database: str) -> None:
     engine.dispose()
 
 
-def test_steps_leave_one_line_for_each_effect(session: Session) -> None:
+def test_steps_leave_one_line_for_each_effect(session: StepSession) -> None:
     """What the demo counts is written by the steps' own transactions."""
     process_id, state = uuid4(), {**PRODUCT_PAGE, **NODE_PAGE}
     for step, node in ((create_subscription, "2"), (reserve_address, "3")):
@@ -141,7 +143,7 @@ def test_steps_leave_one_line_for_each_effect(session: Session) -> None:
     assert session.query(Node).one().address == state["address"] == "10.64.0.1"
 
 
-def test_the_questions_of_the_proof_can_be_asked(session: Session) -> None:
+def test_the_questions_of_the_proof_can_be_asked(session: StepSession) -> None:
     """Every statement of the proof fits the tables there are."""
     connection = session.connection()
     for statement in (EFFECTS_SQL, NODES_SQL, SUBSCRIPTIONS_SQL, STEPS_SQL, GAPS_SQL):
