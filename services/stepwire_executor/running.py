@@ -21,16 +21,16 @@ from stepwire.flow.serialization import Delta
 from stepwire.flow.types import NodeKind
 from stepwire.process.walk import entered
 from stepwire_executor.attempts import Attempts
-from stepwire_executor.checks import Asked, Checked, Checks
+from stepwire_executor.checks import Asked, Checks
 from stepwire_executor.engine_nodes import LOCK, REACHED, arguments_of
-from stepwire_executor.inputs import resume
+from stepwire_executor.inputs import resume, too_large
 from stepwire_executor.plans import NodePlan
 from stepwire_executor.progress import Progress
 from stepwire_executor.publishing import Publisher
 from stepwire_executor.reports import encode
 from stepwire_executor.runs import START_CHECK, Run
 from stepwire_executor.signals import Signals
-from stepwire_executor.sizes import size_after
+from stepwire_executor.sizes import StateTooLarge, check_state, size_after
 from stepwire_executor.steps import STEP, SUSPEND, Body, Done, Execution, Verdict, Workshop
 
 GOES_ON = frozenset({"success", "skipped"})
@@ -136,7 +136,7 @@ class Runner:
             return await self._execute(run, node, SUSPEND)
         refused = await self._checks.authorize(node.step.resume_auth_callback, run.user)
         if refused is not None:
-            return await self._refuse(run, refused)
+            return await self._refuse(run, refused.fault())
         return await self._execute(run, node, resume(run.pages, run.user))
 
     async def _engine_node(self, run: Run, node: NodePlan) -> bool:
@@ -157,15 +157,19 @@ class Runner:
         asked = Asked(run.plan.workflow, run.pages or [], run.user, run.reporter, run.process_id)
         checked = await self._checks.start(asked)
         if checked.verdict != "complete":
-            return await self._refuse(run, checked)
+            return await self._refuse(run, checked.fault())
         delta = Delta(checked.given)
         size = size_after(run.state, run.state_bytes, delta)
+        try:
+            check_state(run.state, size, delta, self._shop.settings.state_max_bytes)
+        except StateTooLarge as error:
+            return await self._refuse(run, too_large(error))
         await self._publish(run, self._plain_report(run, StepOutcome("success", delta), size))
         return False
 
-    async def _refuse(self, run: Run, checked: Checked) -> bool:
+    async def _refuse(self, run: Run, fault: dict[str, Any]) -> bool:
         outcome = StepOutcome("rejected")
-        await self._publish(run, self._plain_report(run, outcome, run.state_bytes, checked.fault()))
+        await self._publish(run, self._plain_report(run, outcome, run.state_bytes, fault))
         return False
 
     def _plain_report(self, run: Run, outcome: StepOutcome, size: int, fault: dict[str, Any] | None = None) -> bytes:

@@ -222,8 +222,7 @@ class Execution:
         try:
             return self._recorded(outcome)
         except StateTooLarge as error:
-            # Returned again the value would be no smaller: no retry by itself.
-            return self._recorded(StepOutcome("failed", error=step_error(error, self.callback)))
+            return self._recorded(self._body.grown(self, error))
 
     def _recorded(self, outcome: StepOutcome) -> Done:
         run, limits = self.run, self._shop.settings
@@ -270,12 +269,21 @@ class Execution:
         return done
 
 
+def _failed_for_size(execution: Execution, error: StateTooLarge) -> StepOutcome:
+    # Returned again the value would be no smaller: no retry by itself.
+    return StepOutcome("failed", error=step_error(error, execution.callback))
+
+
 @dataclass(frozen=True)
 class Body:
-    """What is called between condition and commit: in a thread, or on the loop for steps."""
+    """What is called between condition and commit: in a thread, or on the loop for steps.
+
+    `grown` says what it means that State would be too large afterwards.
+    """
 
     call: Callable[[Execution], StepOutcome]
     call_async: Callable[[Execution], Awaitable[StepOutcome]]
+    grown: Callable[[Execution, StateTooLarge], StepOutcome] = _failed_for_size
 
 
 def _call_step(execution: Execution) -> StepOutcome:
