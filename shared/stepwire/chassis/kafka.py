@@ -31,6 +31,9 @@ __all__ = [
 ]
 
 METADATA_MAX_AGE_MS = 5000
+# Until the session of a member that was killed has ended nobody of its group reads: as short as brokers allow.
+SESSION_TIMEOUT_MS = 6000
+HEARTBEAT_INTERVAL_MS = 2000
 REQUEST_TIMEOUT_MS = 10_000
 CREATE_TIMEOUT_MS = 30_000
 DESIRED_REPLICATION = 3
@@ -49,6 +52,8 @@ def make_consumer(settings: Settings, *, group: str | None, **overrides: Any) ->
         "auto_offset_reset": "earliest",
         "enable_auto_commit": False,
         "metadata_max_age_ms": METADATA_MAX_AGE_MS,
+        "session_timeout_ms": SESSION_TIMEOUT_MS,
+        "heartbeat_interval_ms": HEARTBEAT_INTERVAL_MS,
         "max_poll_records": settings.batch_max_records,
         "max_partition_fetch_bytes": settings.max_message_bytes + 64 * 1024,
     }
