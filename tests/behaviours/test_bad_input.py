@@ -105,15 +105,16 @@ def test_a_bad_request_is_a_problem(live: Live, method: str, path: str, options:
     assert all(body[name] for name in ("type", "title", "detail", "reason"))
 
 
-def test_input_that_state_cannot_hold_is_refused(kafka: KafkaDoor, http: HttpDoor) -> None:
-    """Three megabytes fit into a record, but not into State."""
+@pytest.mark.parametrize("size", [3 * 1024 * 1024, 4 * 1024 * 1024 - 500])
+def test_input_that_state_cannot_hold_is_refused(kafka: KafkaDoor, size: int) -> None:
+    """It fits into a record, if only just, but not into State."""
     with pytest.raises(Refused) as refused:
-        kafka.start("d31_one_page", {"site": OVER_STATE, "ports": 1})
+        kafka.start("d31_one_page", {"site": "x" * size, "ports": 1})
     assert refused.value.reason == "too_large"
     process_id = kafka.start("a09_input")
     kafka.wait(process_id, "suspended")
     with pytest.raises(Refused) as refused:
-        kafka.resume(process_id, {"name": OVER_STATE, "contact": {}, "tags": []})
+        kafka.resume(process_id, {"name": "Ada", "contact": {"picture": "x" * size}, "tags": []})
     assert refused.value.reason == "too_large"
     assert kafka.wait(process_id).status == "suspended"
 
