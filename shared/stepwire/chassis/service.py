@@ -201,8 +201,9 @@ def _install_signal_handlers(chassis: Chassis) -> None:
     def stop(number: signal.Signals) -> None:
         if chassis.stopping.is_set():
             os._exit(128 + number)
-        chassis.log.info("The service drains.", action="drain", signal=number.name)
+        # First, because the log may be a pipe whose reader is gone: that must not keep the service alive.
         chassis.stopping.set()
+        chassis.log.info("The service drains.", action="drain", signal=number.name)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
