@@ -17,7 +17,7 @@ class Mutation:
     original: str
     replacement: str
     breaks: str
-    alone: bool = True
+    alone: bool = False
 
 
 CATALOGUE = (
@@ -27,6 +27,7 @@ CATALOGUE = (
         "if event.epoch != process.epoch:",
         "if False:",
         "an executor that lost its run still makes progress",
+        alone=True,
     ),
     Mutation(
         "late_is_applied",
@@ -34,6 +35,7 @@ CATALOGUE = (
         '        return "late"',
         '        return "apply"',
         "a result of a revoked epoch counts",
+        alone=True,
     ),
     Mutation(
         "passed_counts_as_late",
@@ -41,7 +43,6 @@ CATALOGUE = (
         '        return "passed"\n    if event.epoch',
         '        return "late"\n    if event.epoch',
         "every repeat of a record leaves a note",
-        alone=False,
     ),
     Mutation(
         "passed_is_applied",
@@ -49,7 +50,6 @@ CATALOGUE = (
         "    if not here and order_of(event.node, event.attempt) < order_of(process.node, process.attempt):",
         "    if False:",
         "repeats are kept for ever as if they were ahead",
-        alone=False,
     ),
     Mutation(
         "ahead_is_applied",
@@ -57,6 +57,7 @@ CATALOGUE = (
         'return "apply" if here else "ahead"',
         'return "apply"',
         "a result that overtook another one is recorded before it",
+        alone=True,
     ),
     Mutation(
         "attempt_is_not_compared",
@@ -64,7 +65,6 @@ CATALOGUE = (
         "    if event.attempt != process.attempt:\n        return False",
         "    if False:\n        return False",
         "a result of an attempt that is to come is applied to this one",
-        alone=False,
     ),
     Mutation(
         "stopped_processes_take_results",
@@ -72,6 +72,7 @@ CATALOGUE = (
         '    if not process.runnable:\n        return "passed"',
         '    if False:\n        return "passed"',
         "the record that failed a step fails it again when it is delivered again",
+        alone=True,
     ),
     Mutation(
         "skipped_callback_is_passed",
@@ -86,6 +87,7 @@ CATALOGUE = (
         "attempt=draft.process.attempt + 1",
         "attempt=draft.process.attempt",
         "a retry hands out the old callback route and finds the old outcome",
+        alone=True,
     ),
     Mutation(
         "next_node_keeps_attempt",
@@ -93,6 +95,7 @@ CATALOGUE = (
         "attempt = draft.process.attempt if parent_of(node.path) else 1",
         "attempt = draft.process.attempt",
         "the step after a retried one is never met by its result",
+        alone=True,
     ),
     Mutation(
         "dispatch_keeps_epoch",
@@ -100,6 +103,7 @@ CATALOGUE = (
         "epoch=self.process.epoch + 1",
         "epoch=self.process.epoch",
         "two executors run the same epoch",
+        alone=True,
     ),
     Mutation(
         "lock_kept_when_finished",
@@ -107,6 +111,7 @@ CATALOGUE = (
         "self.decision.release = self.process.held_locks",
         "self.decision.release = ()",
         "a finished process owns its lock for ever",
+        alone=True,
     ),
     Mutation(
         "locks_remembered_when_finished",
@@ -121,6 +126,7 @@ CATALOGUE = (
         "held_locks=tuple(k for k in draft.process.held_locks if k != key)",
         "held_locks=draft.process.held_locks",
         "a process works on without the lock it believes to hold",
+        alone=True,
     ),
     Mutation(
         "lock_not_remembered",
@@ -128,6 +134,7 @@ CATALOGUE = (
         "draft.change(held_locks=(*process.held_locks, key))",
         "draft.change(held_locks=process.held_locks)",
         "a lock that was taken is never given back",
+        alone=True,
     ),
     Mutation(
         "checked_lock_not_needed",
@@ -135,7 +142,6 @@ CATALOGUE = (
         "    if not node.checked:\n        return grant(draft)",
         "    if True:\n        return grant(draft)",
         "two processes change one subscription at a time",
-        alone=False,
     ),
     Mutation(
         "refused_start_leaves_out_of_sync",
@@ -143,6 +149,7 @@ CATALOGUE = (
         "draft.decision.lock = LockWish(take=False, subscription_id=draft.process.subscription_id)",
         "draft.decision.lock = None",
         "a start with a wrong page takes its subscription out of service",
+        alone=True,
     ),
     Mutation(
         "busy_lock_without_timer",
@@ -150,6 +157,7 @@ CATALOGUE = (
         'due_at = draft.timer("lock", LOCK_AGAIN_SECONDS)',
         "due_at = draft.now",
         "a process that met a held row is never woken",
+        alone=True,
     ),
     Mutation(
         "stale_lock_timer_fires",
@@ -157,6 +165,7 @@ CATALOGUE = (
         'if waiting.get("kind") != "lock" or process.subscription_id is None:',
         "if process.subscription_id is None:",
         "a timer that fires twice takes a lock for a process that has failed",
+        alone=True,
     ),
     Mutation(
         "stale_timer_fires",
@@ -164,7 +173,6 @@ CATALOGUE = (
         "if event.epoch != process.epoch or rule is None:",
         "if rule is None:",
         "a timer of an earlier run disturbs this one",
-        alone=False,
     ),
     Mutation(
         "retry_timer_needs_no_waiting",
@@ -179,7 +187,6 @@ CATALOGUE = (
         "    if process.deadline > draft.now:",
         "    if False:",
         "an await times out before its time",
-        alone=False,
     ),
     Mutation(
         "early_timeout_is_lost",
@@ -187,6 +194,7 @@ CATALOGUE = (
         'draft.decision.timers.append(Timer("callback_timeout", process.deadline))',
         "pass",
         "an await whose timer fired early never ends",
+        alone=True,
     ),
     Mutation(
         "timeout_needs_no_await",
@@ -194,7 +202,6 @@ CATALOGUE = (
         "if process.status is not Status.AWAITING_CALLBACK or process.deadline is None:",
         "if process.deadline is None:",
         "a step that no longer waits times out",
-        alone=False,
     ),
     Mutation(
         "callback_of_another_attempt",
@@ -202,7 +209,6 @@ CATALOGUE = (
         " and process.attempt == attempt",
         "",
         "the answer to a refused route is taken for the answer to the new one",
-        alone=False,
     ),
     Mutation(
         "loss_keeps_claims",
@@ -210,7 +216,6 @@ CATALOGUE = (
         "    draft.decision.revoke = True",
         "    draft.decision.revoke = False",
         "a lost executor may still commit what it does",
-        alone=False,
     ),
     Mutation(
         "loss_of_any_epoch",
@@ -218,6 +223,7 @@ CATALOGUE = (
         "if event.epoch != process.epoch or not process.runnable:",
         "if not process.runnable:",
         "a run that was just dispatched is taken away as lost",
+        alone=True,
     ),
     Mutation(
         "third_loss_keeps_epoch",
@@ -225,7 +231,6 @@ CATALOGUE = (
         "        draft.change(epoch=process.epoch + 1)",
         "        pass",
         "a lost executor may still report a step that was failed without it",
-        alone=False,
     ),
     Mutation(
         "losses_never_end",
@@ -233,13 +238,12 @@ CATALOGUE = (
         "if lost >= FAIL_AFTER_LOSSES:",
         "if lost > 99:",
         "a step that kills its executor kills one after the other",
-        alone=False,
     ),
     Mutation(
         "lost_check_unanswered",
         "waits.py",
-        "draft.settle_pending(reason=Reason.NO_EXECUTOR",
-        "str(reason := Reason.NO_EXECUTOR) or draft.settle_pending(reason=reason",
+        '    draft.settle_pending(reason=reason, detail=f"the input could not be checked: {message}")',
+        "    pass",
         "who gave input waits for an answer for ever",
     ),
     Mutation(
@@ -248,6 +252,7 @@ CATALOGUE = (
         "    draft.check_broke(fault.message)",
         "    pass",
         "who gave input to a form that breaks waits for an answer for ever",
+        alone=True,
     ),
     Mutation(
         "resume_of_running",
@@ -255,6 +260,7 @@ CATALOGUE = (
         "    if process.status in RETRYABLE:",
         "    if True:",
         "completed and running processes are executed again",
+        alone=True,
     ),
     Mutation(
         "resume_while_checking",
@@ -262,6 +268,7 @@ CATALOGUE = (
         "if process.status is Status.SUSPENDED and not process.runnable:",
         "if process.status is Status.SUSPENDED:",
         "of two inputs both count, and one is never answered",
+        alone=True,
     ),
     Mutation(
         "abort_answers_twice",
@@ -276,7 +283,7 @@ CATALOGUE = (
         "draft.change(epoch=draft.process.epoch + 1)",
         "pass",
         "what runs while its process is aborted can still commit",
-        alone=False,
+        alone=True,
     ),
     Mutation(
         "abort_of_finished",
@@ -284,6 +291,7 @@ CATALOGUE = (
         "    if process.status in FINISHED:",
         "    if False:",
         "a completed process becomes an aborted one",
+        alone=True,
     ),
     Mutation(
         "abort_leaves_input_unanswered",
@@ -298,7 +306,6 @@ CATALOGUE = (
         "        failed_reason=None,\n        traceback=None,\n        waiting_on=None,\n        progress=None,",
         "        waiting_on=None,\n        progress=None,",
         "a process that goes well shows an old failure",
-        alone=False,
     ),
     Mutation(
         "repeats_of_other_rows",
@@ -306,7 +313,6 @@ CATALOGUE = (
         "last_step=entry.name, failure=None)",
         "last_step=entry.name)",
         "a failure is counted on a row that is none",
-        alone=False,
     ),
     Mutation(
         "waits_without_timer",
@@ -314,6 +320,7 @@ CATALOGUE = (
         'due_at = draft.timer("retry", event.retry_after_seconds or 0.0)',
         "due_at = draft.now",
         "a step that is to be retried by itself never is",
+        alone=True,
     ),
     Mutation(
         "gap_in_the_log",
@@ -321,6 +328,7 @@ CATALOGUE = (
         "log_seq=self.process.log_seq + 1",
         "log_seq=self.process.log_seq + len(self.decision.entries)",
         "rows of a log are numbered with gaps",
+        alone=True,
     ),
     Mutation(
         "started_twice",
@@ -331,10 +339,9 @@ CATALOGUE = (
     ),
     Mutation(
         "refused_start_is_accepted",
-        "starting.py",
+        "results.py",
         'check = check_passed if event.status == "success" else check_refused',
         "check = check_passed",
         "a start that its form refused runs",
-        alone=False,
     ),
 )

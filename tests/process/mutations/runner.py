@@ -30,7 +30,7 @@ HERE = Path(__file__).resolve().parents[1]
 ROOT = HERE.parents[1]
 PACKAGE = ROOT / "shared" / "stepwire" / "process"
 TESTS = {"rules": HERE / "unit", "world": HERE / "properties"}
-EXAMPLES = 300
+EXAMPLES = 150
 LONGEST_SECONDS = 60
 OPTIONS = (
     *("-q", "-x", "--noconftest", "--import-mode=importlib", "--tb=line", "-p", "no:cacheprovider"),
@@ -56,7 +56,7 @@ def mutated(mutation: Mutation | None, folder: Path) -> Path:
     return folder
 
 
-def tests_of(mutation: Mutation | None) -> Iterator[str]:
+def suites_of(mutation: Mutation | None) -> Iterator[str]:
     """Which tests must notice: those of the rules always fast and first, the world where it must by itself."""
     yield "rules"
     if mutation is None or mutation.alone:
@@ -93,7 +93,7 @@ def main(names: list[str]) -> None:
         for mutation in (None, *chosen):
             name = mutation.name if mutation else "none"
             folder = mutated(mutation, Path(base, name))
-            for tests in tests_of(mutation):
+            for tests in suites_of(mutation):
                 log = folder / f"{tests}.log"
                 code = run(folder, tests, log)
                 words = log.read_text().splitlines()[-12:]

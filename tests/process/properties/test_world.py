@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -24,8 +25,12 @@ from tests.process.properties.invariants import told
 from tests.process.properties.world import World
 
 EXAMPLES = int(os.environ.get("STEPWIRE_PROPERTIES_EXAMPLES", "2000"))
-STEPS = int(os.environ.get("STEPWIRE_PROPERTIES_STEPS", "50"))
+STEPS = int(os.environ.get("STEPWIRE_PROPERTIES_STEPS", "40"))
 MOST_PROCESSES = 3
+
+# A failure is made small before it is shown, which takes its time.
+pytestmark = pytest.mark.timeout(600 + EXAMPLES)
+
 MOST_PICKS = 7
 LOCKING: tuple[Workflow, ...] = (flows.modify, flows.modify_checked, flows.validate, flows.late_lock, flows.keeping)
 WORKFLOWS: tuple[Workflow, ...] = (
@@ -232,7 +237,7 @@ class Engine(RuleBasedStateMachine):
         """A second coordinator fires a timer that was fired before, or was never set."""
         process = self._pick_any(pick)
         kind = ("retry", "callback_timeout", "lock")[pick % 3]
-        if process is not None and (process.id, kind) not in self.world.timers:
+        if process is not None and (back or (process.id, kind) not in self.world.timers):
             self.world.fire(process.id, kind, process.epoch - back)
 
     def _hold_row(self, _pick: int, back: int) -> None:
