@@ -157,43 +157,54 @@ class Engineers:
 Key = Annotated[str, Header(alias="Idempotency-Key")]
 
 
-def create_app(log: RequestLog, gateway_url: str = "") -> FastAPI:
-    """Build the server; `gateway_url` is put before callback routes that are mere paths."""
-    vendor = Vendor(log)
-    engineers = Engineers(log, gateway_url)
+class Desk:
+    """Takes requests; each method answers one route."""
+
+    def __init__(self, log: RequestLog, gateway_url: str) -> None:
+        self._log = log
+        self._vendor = Vendor(log)
+        self._engineers = Engineers(log, gateway_url)
 
     @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        """Stop the engineers when the server stops."""
         yield
-        await engineers.go_home()
+        await self._engineers.go_home()
 
-    app = FastAPI(title="Outside system of the node example", lifespan=lifespan)
-
-    @app.post("/inventory", status_code=201)
-    async def inventory(order: InventoryRequest, key: Key) -> dict[str, Any]:
+    async def inventory(self, order: InventoryRequest, key: Key) -> dict[str, Any]:
+        """Know a node from now on."""
         answer = {"inventory_id": f"INV-{number_of(order.node_name):010d}"}
-        return (await vendor.act_once("/inventory", order.node_name, key, answer))[0]
+        return (await self._vendor.act_once("/inventory", order.node_name, key, answer))[0]
 
-    @app.post("/installations", status_code=202)
-    async def installations(order: InstallationRequest, key: Key) -> dict[str, Any]:
+    async def installations(self, order: InstallationRequest, key: Key) -> dict[str, Any]:
+        """Send an engineer, once."""
         answer = {"installation_id": f"JOB-{number_of(order.node_name):010d}"}
-        answer, first = await vendor.act_once("/installations", order.node_name, key, answer)
+        answer, first = await self._vendor.act_once("/installations", order.node_name, key, answer)
         if first:
-            await engineers.send(order, answer)
+            await self._engineers.send(order, answer)
         return answer
 
-    @app.post("/monitoring", status_code=201)
-    async def monitoring(order: MonitoringRequest, key: Key) -> dict[str, Any]:
-        if vendor.too_busy(order.node_name):
-            log.add("/monitoring", order.node_name, "busy", key=key)
+    async def monitoring(self, order: MonitoringRequest, key: Key) -> dict[str, Any]:
+        """Watch a node, or be too busy: 503."""
+        if self._vendor.too_busy(order.node_name):
+            self._log.add("/monitoring", order.node_name, "busy", key=key)
             raise HTTPException(503, "monitoring is busy; try again")
         answer = {"monitoring_id": f"MON-{number_of(order.node_name):010d}"}
-        return (await vendor.act_once("/monitoring", order.node_name, key, answer))[0]
+        return (await self._vendor.act_once("/monitoring", order.node_name, key, answer))[0]
 
-    @app.get("/log")
-    async def read_log() -> list[dict[str, Any]]:
-        return log.entries
+    async def read_log(self) -> list[dict[str, Any]]:
+        """Every request so far."""
+        return self._log.entries
 
+
+def create_app(log: RequestLog, gateway_url: str = "") -> FastAPI:
+    """Build the server; `gateway_url` is put before callback routes that are mere paths."""
+    desk = Desk(log, gateway_url)
+    app = FastAPI(title="Outside system of the node example", lifespan=desk.lifespan)
+    app.post("/inventory", status_code=201)(desk.inventory)
+    app.post("/installations", status_code=202)(desk.installations)
+    app.post("/monitoring", status_code=201)(desk.monitoring)
+    app.get("/log")(desk.read_log)
     return app
 
 
