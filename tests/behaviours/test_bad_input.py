@@ -106,17 +106,21 @@ def test_a_bad_request_is_a_problem(live: Live, method: str, path: str, options:
 
 
 @pytest.mark.parametrize("size", [3 * 1024 * 1024, 4 * 1024 * 1024 - 500])
-def test_input_that_state_cannot_hold_is_refused(kafka: KafkaDoor, size: int) -> None:
+def test_a_start_that_state_cannot_hold_is_refused(kafka: KafkaDoor, size: int) -> None:
     """It fits into a record, if only just, but not into State."""
     with pytest.raises(Refused) as refused:
         kafka.start("d31_one_page", {"site": "x" * size, "ports": 1})
     assert refused.value.reason == "too_large"
+
+
+def test_input_that_state_cannot_hold_is_refused(kafka: KafkaDoor) -> None:
+    """The process waits on."""
     process_id = kafka.start("a09_input")
-    kafka.wait(process_id, "suspended")
+    seen = kafka.wait(process_id, "suspended")
     with pytest.raises(Refused) as refused:
-        kafka.resume(process_id, {"name": "Ada", "contact": {"picture": "x" * size}, "tags": []})
+        kafka.resume(process_id, {"name": "Ada", "contact": {"picture": OVER_STATE}, "tags": []})
     assert refused.value.reason == "too_large"
-    assert kafka.wait(process_id).status == "suspended"
+    assert kafka.wait(process_id, "suspended").outcomes == seen.outcomes
 
 
 def test_a_callback_that_state_cannot_hold(kafka: KafkaDoor, live: Live) -> None:
