@@ -126,7 +126,7 @@ def _poller(chassis: Chassis, dead_letters: DeadLetters) -> Poller | None:
 
 def _forms(chassis: Chassis, desk: FormDesk, dead_letters: DeadLetters) -> FormService:
     settings = chassis.settings
-    consumer = partial(make_consumer, settings, group=FORMS_GROUP, enable_auto_commit=True)
+    consumer = partial(make_consumer, settings, group=FORMS_GROUP, enable_auto_commit=True, fetch_max_wait_ms=2000)
     replies = settings.topic(topics.FORMS_REPLIES)
     return FormService(consumer, desk, chassis.producer, replies, dead_letters, chassis.log)
 

@@ -17,10 +17,12 @@ from stepwire_executor.polling import Poller
 from stepwire_executor.runs import Run
 from stepwire_executor.tasks import RunTasks
 
-POLL_SECONDS = 0.25
+POLL_SECONDS = 0.5
 FALLBACK_SECONDS = 1.0
 BUSY_FALLBACK_SECONDS = 5.0
 """So rarely an executor that always finds records looks for runs nobody took."""
+ALONE_SECONDS = 5.0
+"""Runs that want an executor for themselves are rare."""
 FEW_RUNS = 16
 GATHER_SECONDS = 0.005
 """With many runs under way records are gathered for a moment: claims of single runs cost more than their steps."""
@@ -49,6 +51,7 @@ class Fetcher:
         self._begin = runs.begin
         self._log = log
         self._fallback_at = time.monotonic()
+        self._alone_at = 0.0
         self._alone: deque[Wanted] = deque()
         self._in_doubt = False
 
@@ -126,11 +129,16 @@ class Fetcher:
             await self._clear_doubt()
             for run in await self._claimer.claim_waiting(waiting):
                 self._begin(run)
-            alone = await self._claimer.peek_alone(waiting)
+            await self._look_for_alone(waiting)
         except (DBAPIError, OSError) as error:
             self._in_doubt = True
             self._log.warning("PostgreSQL was not asked for runs.", action="fallback", reason=str(error))
+
+    async def _look_for_alone(self, waiting: Waiting) -> None:
+        if time.monotonic() - self._alone_at < ALONE_SECONDS:
             return
+        self._alone_at = time.monotonic()
+        alone = await self._claimer.peek_alone(waiting)
         if alone is not None:
             self._alone.append(alone)
 

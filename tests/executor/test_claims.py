@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import uuid4
 
 import orjson
+import pytest
 
+from stepwire.data import claims
+from stepwire.data.claims import Claimed
 from tests.executor import flows
 from tests.executor.harness import Dispatch, Harness
 
@@ -136,3 +140,55 @@ async def test_a_run_ends_when_its_budget_is_spent(harness: Harness) -> None:
         await harness.dispatch(run)
         results = await harness.wait_results(run, 2)
     assert (results[0].status, results[1].reason, results[1].node) == ("success", "budget", "3")
+
+
+async def test_a_claim_whose_answer_was_lost_is_given_up(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was made, but nobody here knows: held for ever by a living executor, its run would never go on."""
+    claim = claims.claim
+    failed: list[list[Claimed]] = []
+
+    async def claim_and_fail(*args: Any) -> list[Claimed]:
+        claimed = await claim(*args)
+        if not failed:
+            failed.append(claimed)
+            raise ConnectionResetError
+        return claimed
+
+    monkeypatch.setattr(claims, "claim", claim_and_fail)
+    lost, behind = Dispatch("five_steps"), Dispatch("five_steps")
+    async with harness.executor():
+        await harness.dispatch(lost)
+        ended = "SELECT count(ended_at) FROM stepwire_engine.run_claims WHERE process_id = :process_id"
+        await harness.until_sql(ended, 1, process_id=lost.process_id)
+        await harness.dispatch(behind)
+        await harness.wait_results(behind, 5)
+    assert harness.of(lost) == []
+
+
+async def test_an_unusable_row_does_not_keep_others_from_running(harness: Harness) -> None:
+    """A State that cannot be read costs only its own run."""
+    broken, good = Dispatch("five_steps", inline=False), Dispatch("five_steps", inline=False)
+    await harness.insert(broken)
+    await harness.insert(good)
+    await harness.sql(
+        "UPDATE stepwire_engine.processes SET snapshot = 'no json' WHERE process_id = :id", id=broken.process_id
+    )
+    await harness.producer.send_all([harness.record(broken), harness.record(good)])
+    async with harness.executor():
+        await harness.wait_results(good, 5)
+        await harness.until_sql(
+            "SELECT count(ended_at) FROM stepwire_engine.run_claims WHERE process_id = :id", 1, id=broken.process_id
+        )
+
+
+async def test_an_executor_begins_anew_when_kafka_lost_everything(harness: Harness) -> None:
+    """After its topics were made again it consumes and produces as before."""
+    before, after = Dispatch("five_steps"), Dispatch("five_steps")
+    async with harness.executor(fallback_after_seconds=600) as executor:
+        await harness.dispatch(before)
+        await harness.wait_results(before, 5)
+        assert executor.poller is not None
+        executor.poller.reopen = True
+        await executor.chassis.producer.rebuild()
+        await harness.dispatch(after)
+        await harness.wait_results(after, 5)
