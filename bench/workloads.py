@@ -22,6 +22,7 @@ W1_PROCESSES = 4000
 W1_STEPS = 5
 RUNS = 200
 WARM_UP = 20
+BURST = 200
 WAITING = 2000
 BIG_RUNS = 20
 IDLE_WAITING = 100
@@ -49,7 +50,7 @@ async def w1(bench: Bench) -> None:
     """Thousands of processes of five trivial steps, as fast as possible."""
     records = [start_record("bench_five", f"w1-{number}") for number in range(W1_PROCESSES)]
     async with bench.outside() as outside:
-        await _burst(outside, WARM_UP)
+        await _burst(outside, BURST)
         already = await outside.count(COMPLETED_SQL), await outside.count(STEPS_SQL)
         meter, began = bench.meter(), time.time()
         await outside.publish(records)
@@ -77,10 +78,11 @@ async def w1(bench: Bench) -> None:
 async def w2(bench: Bench) -> None:
     """The same one at a time: from publishing the command to seeing its completed event."""
     async with bench.outside() as outside, Events(outside.bootstrap) as events:
+        await _burst(outside, BURST)
         for transport, start in (("kafka", _start_by_kafka), ("http", _start_by_http)):
             taken = [await _one(outside, events, start, f"w2-{transport}-{run}") for run in range(WARM_UP + RUNS)]
             bench.show("w2", RUNS, {"transport": transport, **quantiles(taken[WARM_UP:])})
-        await outside.wait_for_count(2 * (RUNS + WARM_UP), COMPLETED_SQL)
+        await outside.wait_for_count(BURST + 2 * (WARM_UP + RUNS), COMPLETED_SQL)
 
 
 async def w3(bench: Bench) -> None:
@@ -102,6 +104,7 @@ async def w4(bench: Bench) -> None:
     first = ["Big", *(f"Small {number}" for number in range(2, 21))]
     last = [f"Small {number}" for number in range(BIG_STEPS - 19, BIG_STEPS + 1)]
     async with bench.outside() as outside, Events(outside.bootstrap) as events:
+        await _burst(outside, BURST)
         answered = [await _callback(bench, outside, events, "bench_big", f"w4-{run}") for run in range(BIG_RUNS)]
         spans = {
             f"{word}20_ms": median_ms([await outside.database.fetchval(SPAN_SQL, each[0], names) for each in answered])
@@ -146,7 +149,7 @@ async def _one(outside: Outside, events: Events, start: Start, command_id: str) 
 
 
 async def _burst(outside: Outside, count: int) -> None:
-    """Run processes first: connections, prepared statements and caches are not what is measured."""
+    """Run processes first: connections, prepared statements and compilers that warm up are not what is measured."""
     already = await outside.count(COMPLETED_SQL)
     await outside.publish([start_record("bench_five", f"burst-{already}-{number}") for number in range(count)])
     await outside.wait_for_count(already + count, COMPLETED_SQL)
