@@ -44,7 +44,7 @@ class Beat:
         if self._seen is None or asyncio.get_running_loop().time() - self._at > GAP_SECONDS:
             return 0.0
         beat_at, steady_since = self._seen
-        return (beat_at - steady_since).total_seconds()
+        return max(0.0, (beat_at - steady_since).total_seconds())
 
     async def run(self) -> None:
         """Beat until cancelled."""

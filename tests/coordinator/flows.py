@@ -39,7 +39,7 @@ def form() -> None:
     """Ask for something at the start."""
 
 
-@workflow("Two steps")
+@workflow("Two steps", target=Target.CREATE)
 def two_steps() -> StepList:
     """Two plain steps."""
     return init >> first >> second >> done

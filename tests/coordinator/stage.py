@@ -78,7 +78,7 @@ class Stage:
 
     async def start_coordinator(self, failpoints: str = "") -> Chassis:
         """One more coordinator; with failpoints it stands still there, until it is crashed."""
-        chassis = self._make_chassis(failpoints)
+        chassis = self.make_chassis(failpoints)
         await chassis.producer.start()
         self.chassis.append(chassis)
         self._tasks.append(asyncio.create_task(run(chassis)))
@@ -247,6 +247,24 @@ class Stage:
             while not (found := await self.rows(sql, **values)) or found[0][0] != wanted:
                 await self.tick()
 
+    async def wait_for(self, sql: str, **values: Any) -> list[Any]:
+        """Wait until a query finds rows."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while not (found := await self.rows(sql, **values)):
+                await self.tick()
+        return found
+
+    async def first_record(self, topic: str) -> Any:
+        """The first record of any topic, by its full name."""
+        consumer = AIOKafkaConsumer(
+            topic, bootstrap_servers=self.settings.kafka_bootstrap, auto_offset_reset="earliest"
+        )
+        await consumer.start()
+        try:
+            return orjson.loads((await asyncio.wait_for(consumer.getone(), DEADLINE_SECONDS)).value)
+        finally:
+            await consumer.stop()
+
     async def log_of(self, process_id: UUID) -> list[tuple[str, str]]:
         """Node and status of each entry in a process's log."""
         sql = "SELECT seq, node, status FROM stepwire_engine.process_steps WHERE process_id = :id ORDER BY seq"
@@ -301,7 +319,8 @@ class Stage:
         finally:
             await consumer.stop()
 
-    def _make_chassis(self, failpoints: str) -> Chassis:
+    def make_chassis(self, failpoints: str = "") -> Chassis:
+        """What a coordinator stands on."""
         return Chassis(
             service="coordinator",
             settings=self.settings,
