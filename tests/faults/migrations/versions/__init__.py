@@ -1,0 +1,1 @@
+"""Revisions, run together with the engine's."""

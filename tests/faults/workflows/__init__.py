@@ -1,0 +1,1 @@
+"""Workflows whose steps have effects that can be counted."""
