@@ -84,7 +84,7 @@ def want_lock(draft: Draft, node: ManifestNode) -> Decision:
         return fail_engine_node(draft, node, NO_SUBSCRIPTION)
     if subscription_lock(subscription_id) in draft.process.held_locks:
         return grant(draft)
-    return _wish(draft, take=True)
+    return _wish(draft, take=True, checked=node.checked)
 
 
 def grant(draft: Draft) -> Decision:
@@ -173,11 +173,11 @@ def _abort(draft: Draft, node: ManifestNode) -> Decision:
     return draft.decision
 
 
-def _wish(draft: Draft, *, take: bool) -> Decision:
+def _wish(draft: Draft, *, take: bool, checked: bool = True) -> Decision:
     subscription_id = draft.process.subscription_id
     if subscription_id is not None:
         draft.change(runnable=False)
-        draft.decision.lock = LockWish(take, subscription_id)
+        draft.decision.lock = LockWish(take, subscription_id, checked)
     return draft.decision
 
 
