@@ -27,6 +27,7 @@ READ_TOPICS = (topics.PROCESS_COMMANDS, topics.STEP_RESULTS, topics.CALLBACKS)
 # A start makes a dozen records: a thousand at once would take memory that is never given back,
 # and executors would wait for the last of them to begin with the first.
 MOST_COMMANDS = 128
+GATHER_SECONDS = 0.015
 POLL_MS = 500
 ASK_SECONDS = 10.0
 PAUSE_SECONDS = 0.5
@@ -174,25 +175,36 @@ class Consumption:
         )
 
     async def _take(self, polled: Polled, committer: OffsetCommitter) -> None:
+        intake, reached = Intake(), dict[TopicPartition, int]()
+        self._read(polled, intake, reached)
+        await self._gather(intake, reached)
+        intake.work.timeline = self.timeline
+        intake.work.positions = [
+            Position(self.topic_ids[tp.topic], tp.partition, tp.topic, offset) for tp, offset in reached.items()
+        ]
         self.busy = True
         try:
-            await self._apply_all(self._read(polled))
+            await self._apply_all(intake)
         finally:
             self.busy = False
-        committer.done({tp: records[-1].offset + 1 for tp, records in polled.items()})
+        committer.done(reached)
 
-    def _read(self, polled: Polled) -> Intake:
-        intake = Intake()
+    async def _gather(self, intake: Intake, reached: dict[TopicPartition, int]) -> None:
+        """What nobody waits for is gathered for a moment: five results in one batch cost hardly more than one."""
+        loop, consumer = asyncio.get_running_loop(), self.consumer
+        until = loop.time() + GATHER_SECONDS
+        while consumer is not None and intake.can_wait and intake.work.size < self._chassis.settings.batch_max_records:
+            left = until - loop.time()
+            if left <= 0 or self._new or self._chassis.stopping.is_set():
+                return
+            self._read(await consumer.getmany(timeout_ms=max(1, int(left * 1000))), intake, reached)
+
+    def _read(self, polled: Polled, intake: Intake, reached: dict[TopicPartition, int]) -> None:
         for partition, records in polled.items():
             topic_id = self.topic_ids[partition.topic]
             for record in records:
                 intake.read(self._bases[partition.topic], origin_of(record, topic_id))
-        intake.work.timeline = self.timeline
-        intake.work.positions = [
-            Position(self.topic_ids[tp.topic], tp.partition, tp.topic, records[-1].offset + 1)
-            for tp, records in polled.items()
-        ]
-        return intake
+            reached[partition] = records[-1].offset + 1
 
     async def _apply_all(self, intake: Intake) -> None:
         """Aborts beat what came with them, but for those of processes that only begin here."""

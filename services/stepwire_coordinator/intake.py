@@ -33,6 +33,12 @@ class Intake:
         self.alone: list[Work] = []
         self.dead: DeadLetters = []
 
+    @property
+    def can_wait(self) -> bool:
+        """Whether nobody waits for any of it: only results after which executors go on by themselves."""
+        urgent = self.work.commands or self.work.refused or self.work.callbacks or self.alone or self.dead
+        return not urgent and all(getattr(item.result, "goes_on", False) for item in self.work.results)
+
     def read(self, base_topic: str, origin: Origin) -> None:
         """Decode one record of `base_topic` (its name without prefix)."""
         READERS[base_topic](self, origin)

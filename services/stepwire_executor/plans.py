@@ -12,7 +12,7 @@ from stepwire.flow.manifest import Manifest, ManifestNode
 from stepwire.flow.registry import Registry
 from stepwire.flow.types import NodeKind
 from stepwire.flow.workflows import Workflow
-from stepwire.process.walk import first_position, following
+from stepwire.process.walk import entered, first_position, following
 
 
 class Gate(NamedTuple):
@@ -27,7 +27,7 @@ class NodePlan:
     """One position of a workflow.
 
     `gates` are the callback step and the groups that begin with it, if their conditions are asked before, outermost
-    first. `after` is what follows; None at the end.
+    first. `next_path` is where a run goes on by itself after it; None where the coordinator has to act first.
     """
 
     path: str
@@ -36,7 +36,7 @@ class NodePlan:
     queue: str
     gates: tuple[Gate, ...]
     callback: ManifestNode | None
-    after: ManifestNode | None
+    next_path: str | None
     timeout_seconds: float | None
     durations: dict[str, Histogram] = field(default_factory=dict)
 
@@ -86,9 +86,16 @@ class WorkflowPlan:
             queue=node.queue,
             gates=self._gates(path),
             callback=outer if outer is not None and outer.kind is NodeKind.CALLBACK else None,
-            after=following(self.manifest, path),
+            next_path=self._next_path(path, node.queue),
             timeout_seconds=node.timeout_seconds,
         )
+
+    def _next_path(self, path: str, queue: str) -> str | None:
+        after = following(self.manifest, path)
+        if after is None:
+            return None
+        first, asked = entered(after)
+        return None if first.queue != queue or (first.is_engine and not asked) else first.path
 
     def _gates(self, path: str) -> tuple[Gate, ...]:
         """What is entered at `path` and asks first whether it is to be entered."""

@@ -14,7 +14,7 @@ from uuid import uuid4
 import orjson
 
 from stepwire.flow.outcomes import StepOutcome
-from stepwire_executor.runs import Run
+from stepwire_executor.runs import GOES_ON, Run
 
 _OPTIONS = orjson.OPT_NON_STR_KEYS
 
@@ -60,7 +60,9 @@ class Reports:
             report["delta"] = {"set": outcome.delta.set, "removed": outcome.delta.removed}
         if created_by is not None:
             report["created_by"] = created_by
-        if outcome.status not in _PLAIN:
+        if created_by is None and run.goes_on_after(node, outcome.status):
+            report["goes_on"] = True
+        if outcome.status not in GOES_ON:
             _add_details(report, outcome, error, timeout_seconds)
         return report
 
@@ -109,9 +111,6 @@ class Reports:
             "process_id": run.claim.process_id,
             "epoch": run.claim.epoch,
         }
-
-
-_PLAIN = frozenset({"success", "skipped"})
 
 
 def encode(report: dict[str, Any]) -> bytes:

@@ -19,7 +19,6 @@ from stepwire.flow.errors import StepwireError
 from stepwire.flow.outcomes import StepOutcome, step_error
 from stepwire.flow.serialization import Delta
 from stepwire.flow.types import NodeKind
-from stepwire.process.walk import entered
 from stepwire_executor.attempts import Attempts
 from stepwire_executor.checks import Asked, Checks
 from stepwire_executor.engine_nodes import LOCK, REACHED, arguments_of
@@ -28,12 +27,10 @@ from stepwire_executor.plans import NodePlan
 from stepwire_executor.progress import Progress
 from stepwire_executor.publishing import Publisher
 from stepwire_executor.reports import encode
-from stepwire_executor.runs import START_CHECK, Run
+from stepwire_executor.runs import GOES_ON, START_CHECK, Run
 from stepwire_executor.signals import Signals
 from stepwire_executor.sizes import StateTooLarge, check_state, size_after
 from stepwire_executor.steps import STEP, SUSPEND, Body, Done, Execution, Verdict, Workshop
-
-GOES_ON = frozenset({"success", "skipped"})
 
 
 class NoCallbackKey(StepwireError):  # noqa: N818 - named by what it is, as all errors here
@@ -201,14 +198,11 @@ class Runner:
 
     def _go_on(self, run: Run, path: str, status: str, delta: Delta, state_bytes: int) -> bool:
         """Take the next position, unless the coordinator has to act first: then the result itself ends the run."""
-        after = run.plan.at(path).after
-        if status not in GOES_ON or after is None:
-            return False
-        first, asked = entered(after)
-        if first.queue != run.claim.queue or (first.is_engine and not asked):
+        next_path = run.plan.at(path).next_path
+        if status not in GOES_ON or next_path is None:
             return False
         run.apply(delta, state_bytes)
-        run.go_to(first.path)
+        run.go_to(next_path)
         return True
 
     async def _publish(self, run: Run, record: bytes) -> bool:

@@ -16,6 +16,7 @@ from stepwire.flow.types import State
 from stepwire.process.model import top_of
 from stepwire_executor.plans import WorkflowPlan
 
+GOES_ON = frozenset({"success", "skipped"})
 START_CHECK = "0"
 
 
@@ -56,6 +57,10 @@ class Run:
     def reporter(self) -> str:
         """Who started the process."""
         return self.claim.reporter or "unknown"
+
+    def goes_on_after(self, path: str, status: str) -> bool:
+        """Whether the run goes on by itself after this result."""
+        return status in GOES_ON and path != START_CHECK and self.plan.at(path).next_path is not None
 
     def apply(self, delta: Delta, state_bytes: int) -> None:
         """Take over what a step has changed."""

@@ -68,7 +68,8 @@ class StepReported(Record):
     """The result of one node, acknowledged by Kafka before the next step begins.
 
     `manifest` is the hash of the manifest the executor ran with; `state_bytes` the size of
-    State after this step; `rejected` is only said of the start check (node 0) and of an input.
+    State after this step; `goes_on` says that the executor does not wait for anybody to read this;
+    `rejected` is only said of the start check (node 0) and of an input.
     """
 
     type: Literal["StepReported"] = "StepReported"
@@ -91,6 +92,7 @@ class StepReported(Record):
     form: dict[str, Any] | None = None
     assignee: str | None = None
     created_by: str | None = None
+    goes_on: bool = False
 
 
 class EngineNodeReached(Record):
