@@ -190,7 +190,7 @@ def _refuse(raw: bytes, error: ValidationError) -> RefusedCommand:
         raise IllegibleCommandError(message) from error
     reply_to = document.get("reply_to")
     reply_to = reply_to if isinstance(reply_to, str) and "\x00" not in reply_to else None
-    if document.get("type") not in COMMAND_TYPES:
+    if str(document.get("type")) not in COMMAND_TYPES:
         detail = f"unknown type {document.get('type')!r}; use one of {', '.join(COMMAND_TYPES)}"
         return RefusedCommand(command_id, Reason.UNKNOWN_TYPE, detail, reply_to=reply_to)
     found = error.errors(include_url=False, include_context=False, include_input=False)
