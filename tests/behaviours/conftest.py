@@ -12,6 +12,7 @@ import pytest
 from stepwire_cli.stack import Size, Stack
 from tests.behaviours.doors import HttpDoor, KafkaDoor, Live, open_live
 from tests.behaviours.driver import Driver, prepare
+from tests.behaviours.memory import MemoryDriver
 from tests.support import databases
 
 PARTITIONS = 4
@@ -79,7 +80,13 @@ def door(request: pytest.FixtureRequest) -> HttpDoor | KafkaDoor:
     return found
 
 
-@pytest.fixture(params=["http", "kafka"])
+@pytest.fixture
+def memory(journals: Path) -> MemoryDriver:
+    """No door at all: the same workflows in this process."""
+    return MemoryDriver()
+
+
+@pytest.fixture(params=["memory", "http", "kafka"])
 def driver(request: pytest.FixtureRequest) -> Driver:
     """Every way to run a workflow."""
     found: Driver = request.getfixturevalue(request.param)

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
+from tests.behaviours.doors import HttpDoor, KafkaDoor
 from tests.behaviours.driver import Driver, Refused, handed_out
-from tests.behaviours.workflows.a_steps import UNSTORABLE
 
 REASONS = {
     "nan": ["['deep']['list'][1]['bad']", "nan"],
     "nul": ["['deep']['a']['b']['bad']", "NUL"],
     "keys": ["['deep']['inner'][1]", "keys must be text"],
-    "large": ["'big'"],
     "lambda": ["['deep']['call']", "function"],
     "text": ["returned a str"],
 }
@@ -30,7 +29,7 @@ def test_a06_results_are_merged_shallowly(driver: Driver) -> None:
     assert seen.step("Return nothing").changed == {}
 
 
-@pytest.mark.parametrize("kind", sorted(UNSTORABLE))
+@pytest.mark.parametrize("kind", sorted(REASONS))
 def test_a06_a_value_that_cannot_be_dumped_fails_the_step(driver: Driver, kind: str) -> None:
     """The reason names the key; the process is neither lost nor stuck, and nothing of the result is kept."""
     process_id = driver.start("a06_unstorable", {"kind": kind})
@@ -38,6 +37,13 @@ def test_a06_a_value_that_cannot_be_dumped_fails_the_step(driver: Driver, kind: 
     assert seen.outcomes[-1] == ("Return it", "failed")
     assert all(word in (seen.failed_reason or "") for word in REASONS[kind])
     assert set(seen.state) == {"kind", "process_id", "reporter", "workflow_name", "workflow_target"}
+
+
+def test_a06_a_result_that_is_too_large_fails_the_step(door: HttpDoor | KafkaDoor) -> None:
+    """The reason names the largest key."""
+    seen = door.wait(door.start("a06_unstorable", {"kind": "large"}), "failed")
+    assert "'big'" in (seen.failed_reason or "")
+    assert "small" not in seen.state
 
 
 def test_a07_nothing_remains_of_a_failed_attempt(driver: Driver) -> None:

@@ -66,10 +66,10 @@ def test_b15_a_refused_start_is_kept_but_not_listed(kafka: KafkaDoor, live: Live
         assert len(listed) == count
 
 
-def test_b16_each_executed_step_has_a_row(driver: Driver, live: Live) -> None:
+def test_b16_each_executed_step_has_a_row(door: HttpDoor | KafkaDoor, live: Live) -> None:
     """Name, status, what it changed, when, which attempt, by which executor and version of the code."""
-    process_id = driver.start("b15_process", {"kind": "well"})
-    seen = driver.wait(process_id, "completed")
+    process_id = door.start("b15_process", {"kind": "well"})
+    seen = door.wait(process_id, "completed")
     assert seen.outcomes == [
         ("Start", "success"),
         ("Say before", "success"),
@@ -95,6 +95,7 @@ def test_b16_a_failure_is_explained(driver: Driver) -> None:
     assert (error["message"], error["details"]) == ("the order is odd", {"order": 4711, "lines": [1, 2]})
     assert "b_processes.py" in error["traceback"]
     assert "raise ERRORS[kind]" in error["traceback"]
+    assert "stepwire_executor" not in error["traceback"]
     assert (seen.failed_reason, seen.traceback) == ("the order is odd", error["traceback"])
     driver.open_gate(process_id)
     driver.resume(process_id)
@@ -199,12 +200,12 @@ def test_b20_what_every_start_adds_wins(driver: Driver) -> None:
     }
 
 
-def test_b21_each_input_is_recorded(driver: Driver, live: Live) -> None:
+def test_b21_each_input_is_recorded(door: HttpDoor | KafkaDoor, live: Live) -> None:
     """Who gave what, when, at the start and on resume; what was refused is no input."""
-    process_id = driver.start("b21_inputs", {"kind": "well"}, reporter="crm")
-    driver.wait(process_id, "suspended")
-    driver.resume(process_id, {"answer": "yes"}, user="jane")
-    driver.wait(process_id, "completed")
+    process_id = door.start("b21_inputs", {"kind": "well"}, reporter="crm")
+    door.wait(process_id, "suspended")
+    door.resume(process_id, {"answer": "yes"}, user="jane")
+    door.wait(process_id, "completed")
     rows = live.sql(
         "SELECT node, pages, given_by, given_at IS NOT NULL FROM stepwire_engine.process_inputs "
         "WHERE process_id = %s ORDER BY seq",
@@ -222,11 +223,11 @@ def test_b24_a_start_is_made_once_per_command_id(driver: Driver) -> None:
     assert driver.told(first) == ["worked", "attempt 1"]
 
 
-def test_b24_labels_find_processes(driver: Driver, live: Live) -> None:
+def test_b24_labels_find_processes(door: HttpDoor | KafkaDoor, live: Live) -> None:
     """Labels and priority are kept; a list is filtered by a label."""
     order = str(uuid4())
-    process_id = driver.start("b19_suspended", labels={"order": order, "kind": "b24"}, priority=7)
-    driver.wait(process_id, "suspended")
+    process_id = door.start("b19_suspended", labels={"order": order, "kind": "b24"}, priority=7)
+    door.wait(process_id, "suspended")
     listed = live.request("GET", f"/api/processes/?filter=label,order:{order}").json()
     assert [(one["process_id"], one["labels"], one["priority"]) for one in listed] == [
         (str(process_id), {"order": order, "kind": "b24"}, 7)

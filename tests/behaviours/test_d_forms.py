@@ -80,11 +80,11 @@ def test_d31_a_form_may_be_a_function_or_async(driver: Driver, workflow: str) ->
     assert refusal(driver, workflow, {"site": "ams", "ports": 0}).errors[0]["loc"] == ["ports"]
 
 
-def test_d31_a_form_may_read_the_database(driver: Driver, live: Live) -> None:
+def test_d31_a_form_may_read_the_database(door: HttpDoor | KafkaDoor, live: Live) -> None:
     """What it shows is what is there when it is asked."""
     live.sql("INSERT INTO subscriptions (status) VALUES ('active')")
     there = live.sql("SELECT count(*) FROM subscriptions")[0][0]
-    assert driver.wait(driver.start("d31_reads", {}), "completed").state["subscriptions"] == there
+    assert door.wait(door.start("d31_reads", {}), "completed").state["subscriptions"] == there
 
 
 def test_d31_a_form_on_resume_sees_state(http: HttpDoor) -> None:
@@ -104,10 +104,10 @@ def test_d31_a_form_on_resume_sees_state(http: HttpDoor) -> None:
     assert http.wait(process_id, "completed").state["chosen"] == "xe-1"
 
 
-def test_d31_a_form_that_breaks_starts_nothing(driver: Driver, live: Live) -> None:
+def test_d31_a_form_that_breaks_starts_nothing(door: HttpDoor | KafkaDoor, live: Live) -> None:
     """Its sender is told what it raised."""
     before = count(live)
-    assert "the form is broken" in refusal(driver, "d31_broken", SITE).detail
+    assert "the form is broken" in refusal(door, "d31_broken", SITE).detail
     assert count(live) == before
 
 

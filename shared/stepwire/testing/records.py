@@ -1,0 +1,64 @@
+"""What is kept of one process in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from stepwire.flow.serialization import Delta, fold
+from stepwire.flow.types import State
+from stepwire.process.decision import Decision, Emission, InputGiven, LogEntry, Note
+from stepwire.process.model import Process
+
+
+@dataclass(slots=True)
+class Logged:
+    """A fact in the log, and how often it was repeated identically."""
+
+    entry: LogEntry
+    retries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Early:
+    """A callback that was accepted before anybody waited for it."""
+
+    payload: dict[str, Any]
+    body_hash: bytes
+
+
+@dataclass(slots=True)
+class Record:
+    """One process with everything that was decided about it; `due` holds its timers with the epoch they belong to."""
+
+    process: Process
+    log: list[Logged] = field(default_factory=list)
+    events: list[Emission] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    inputs: list[InputGiven] = field(default_factory=list)
+    relations: list[UUID] = field(default_factory=list)
+    due: dict[str, tuple[datetime, int]] = field(default_factory=dict)
+    early: dict[tuple[str, int], Early] = field(default_factory=dict)
+    accepted: dict[tuple[str, int], bytes] = field(default_factory=dict)
+
+    @property
+    def state(self) -> State:
+        """State as it is now."""
+        state: State = {}
+        for logged in self.log:
+            state = fold(state, Delta(logged.entry.set, list(logged.entry.removed)))
+        return state
+
+    def take(self, decision: Decision) -> None:
+        """Keep what was decided."""
+        self.process = decision.process
+        if decision.repeated:
+            self.log[-1].retries += 1
+        self.log += [Logged(entry) for entry in decision.entries]
+        self.events += decision.events
+        self.notes += decision.notes
+        self.inputs += decision.inputs
+        self.relations += decision.relations
+        self.due |= {timer.kind: (timer.due_at, self.process.epoch) for timer in decision.timers}
