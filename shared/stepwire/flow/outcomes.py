@@ -97,11 +97,17 @@ def _trace(exc: BaseException) -> str:
 
 
 def _from_author(trace: TracebackType | None) -> TracebackType | None:
-    """Return the traceback without the frames of the runner it begins with, unless there are no others."""
+    """Return the traceback without the frames up to those of the runner, unless there are no others."""
     first = trace
-    while first is not None and first.tb_frame.f_code.co_filename.startswith(_HERE):
+    while first is not None and not _is_ours(first):
+        first = first.tb_next
+    while first is not None and _is_ours(first):
         first = first.tb_next
     return first or trace
+
+
+def _is_ours(trace: TracebackType) -> bool:
+    return trace.tb_frame.f_code.co_filename.startswith(_HERE)
 
 
 def _details(exc: BaseException) -> Any:
