@@ -58,7 +58,6 @@ def skip(process: Process, command: SkipStep, draft: Draft) -> Decision:
             attempt=process.attempt,
             epoch=process.epoch,
             set=command.state,
-            error=None,
             started_at=draft.now,
             completed_at=draft.now,
             created_by=user,
@@ -99,7 +98,7 @@ def _check_input(draft: Draft, command: ResumeProcess) -> Decision:
 
 def _retry(draft: Draft, command: ResumeProcess) -> Decision:
     draft.answer(command.command_id)
-    draft.change(status=Status.RUNNING)
+    draft.change(status=Status.RUNNING, waiting_on=None)
     draft.emit("resumed")
     return begin_again(draft)
 

@@ -153,7 +153,7 @@ def input_refused(draft: Draft, event: StepReported) -> Decision:
 def engine_node_reached(draft: Draft, event: EngineNodeReached) -> Decision:
     """A conditional engine node: the executor has asked the condition, we do the rest."""
     node = draft.process.manifest.node(event.node)
-    draft.change(status=Status.RUNNING, waiting_on=None)
+    draft.change(waiting_on=None, failed_reason=None, traceback=None)
     if not event.condition:
         return skip_engine_node(draft, node)
     draft.name_subscription(event.arguments)

@@ -68,8 +68,7 @@ def accept_start(birth: Birth, command: StartProcess, now: datetime) -> Decision
 def accept_after_lock(process: Process, lock: LockDecided, now: datetime) -> Decision:
     """A start whose lock could not be decided at once (the row was busy) is tried again."""
     draft = Draft(process, now)
-    wish = LockWish(take=True, subscription_id=process.subscription_id)  # type: ignore[arg-type] # only such starts wait here
-    refused = _lock_at_accept(draft, wish, lock)
+    refused = _lock_at_accept(draft, lock)
     return refused if refused is not None else _proceed(draft)
 
 
@@ -127,7 +126,7 @@ def _proceed(draft: Draft) -> Decision:
 def _begin(draft: Draft, given: dict[str, Any]) -> Decision:
     draft.settle_pending()
     draft.emit("created")
-    draft.change(status=Status.RUNNING, runnable=False, waiting_on=None)
+    draft.change(status=Status.RUNNING, waiting_on=None)
     emitted = len(draft.decision.events)
     decision = arrive(draft, draft.process.manifest.nodes[0], continued=False)
     _give_state_to_start(decision, {**_named(draft.process), **given, **base_state(draft.process)})
@@ -152,9 +151,9 @@ def _insert_started(draft: Draft, at: int) -> None:
     events.insert(at, events.pop())
 
 
-def _lock_at_accept(draft: Draft, wish: LockWish, lock: LockDecided) -> Decision | None:
-    subscription_id = wish.subscription_id
-    if lock.outcome == "done":
+def _lock_at_accept(draft: Draft, lock: LockDecided) -> Decision | None:
+    subscription_id = draft.process.subscription_id
+    if lock.outcome == "done" and subscription_id is not None:
         held = (*draft.process.held_locks, subscription_lock(subscription_id))
         draft.change(held_locks=held, waiting_on=None)
         return None

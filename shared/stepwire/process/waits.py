@@ -131,7 +131,7 @@ def _given_back(process: Process, event: LockDecided, draft: Draft) -> Decision:
 def _retry_due(process: Process, draft: Draft) -> Decision:
     if process.status is not Status.WAITING:
         return draft.drop("stale_timer")
-    draft.change(status=Status.RUNNING)
+    draft.change(status=Status.RUNNING, waiting_on=None)
     draft.emit("resumed")
     return begin_again(draft)
 

@@ -104,7 +104,8 @@ def unlocked(draft: Draft) -> Decision:
     """The unlock node is done; whether a lock was really freed is the store's event."""
     node = draft.process.manifest.node(draft.process.node)
     key = subscription_lock(draft.process.subscription_id) if draft.process.subscription_id else ""
-    draft.change(held_locks=tuple(k for k in draft.process.held_locks if k != key), waiting_on=None)
+    kept = tuple(k for k in draft.process.held_locks if k != key)
+    draft.change(held_locks=kept, waiting_on=None, failed_reason=None, traceback=None)
     draft.log(_entry(draft, node, "success"))
     return go_on(draft, continued=False)
 
@@ -113,10 +114,7 @@ def lock_again(draft: Draft) -> Decision:
     """Somebody's transaction holds the subscription row: try again soon, stall nobody."""
     due_at = draft.timer("lock", LOCK_AGAIN_SECONDS)
     detail = "the subscription's row is held by another transaction"
-    draft.change(
-        runnable=False,
-        waiting_on={"kind": "lock", "detail": detail, "until": due_at.isoformat()},
-    )
+    draft.change(waiting_on={"kind": "lock", "detail": detail, "until": due_at.isoformat()})
     return draft.decision
 
 
@@ -132,7 +130,6 @@ def fail_engine_node(draft: Draft, node: ManifestNode, message: str) -> Decision
 def complete(draft: Draft) -> Decision:
     """The end of the list."""
     draft.finish(Status.COMPLETED)
-    draft.change(failed_reason=None, traceback=None)
     draft.emit("completed")
     return draft.decision
 
@@ -203,15 +200,7 @@ def _entry(
 def begin_again(draft: Draft) -> Decision:
     """Try the node at the position once more, as a new attempt; what the engine performs itself needs no run."""
     first, asked = entered(begun_again(draft.process.manifest, draft.process.node))
-    draft.change(
-        status=Status.RUNNING,
-        node=first.path,
-        attempt=draft.process.attempt + 1,
-        lost=0,
-        alone=False,
-        waiting_on=None,
-        progress=None,
-    )
+    draft.change(node=first.path, attempt=draft.process.attempt + 1, lost=0, alone=False, progress=None)
     if first.is_engine and not asked:
         return perform(draft, first)
     draft.dispatch()
