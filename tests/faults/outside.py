@@ -15,6 +15,7 @@ import orjson
 
 POOL = 8
 PATIENCE_SECONDS = 60.0
+FINE = {"ok": True}
 
 
 @dataclass(frozen=True)
@@ -35,20 +36,21 @@ Answer = Callable[[Asked], Any]
 class Gate:
     """Lets the first one wait until it is opened; those who come later pass, unless `all_wait`."""
 
-    def __init__(self, *, all_wait: bool = False) -> None:
+    def __init__(self, answer: Any, *, all_wait: bool = False) -> None:
+        self._answer = answer
         self.reached = threading.Event()
         self._opened = threading.Event()
         self._all_wait = all_wait
         self._lock = threading.Lock()
 
-    def __call__(self, asked: Asked) -> dict[str, Any]:
+    def __call__(self, asked: Asked) -> Any:
         """Wait, and answer."""
         with self._lock:
             waits = self._all_wait or not self.reached.is_set()
             self.reached.set()
         if waits:
             self._opened.wait(PATIENCE_SECONDS)
-        return {"ok": True}
+        return self._answer
 
     def wait_reached(self) -> None:
         """Return when somebody is there."""
@@ -92,9 +94,9 @@ class Outside:
         """Answer requests for `what` like this from now on."""
         self._answers[what] = answer
 
-    def gate(self, what: str, *, all_wait: bool = False) -> Gate:
+    def gate(self, what: str, *, answer: Any = FINE, all_wait: bool = False) -> Gate:
         """Let those who ask for `what` wait."""
-        gate = Gate(all_wait=all_wait)
+        gate = Gate(answer, all_wait=all_wait)
         self._gates.append(gate)
         self.on(what, gate)
         return gate
@@ -118,7 +120,7 @@ class Outside:
         """Write down a request and answer it."""
         self.log.append(asked)
         told = self._answers.get(asked.what)
-        return {"ok": True} if told is None else told(asked)
+        return FINE if told is None else told(asked)
 
 
 class _Server(ThreadingHTTPServer):

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,7 +17,6 @@ import httpx
 import psycopg
 
 from stepwire.contracts import topics
-from stepwire.contracts.commands import process_id_of
 from stepwire_cli.services import Service
 from stepwire_cli.stack import Stack
 from tests.behaviours.wire import Wire
@@ -27,6 +27,7 @@ FINISH_SECONDS = 60.0
 DEATH_SECONDS = 40.0
 PATIENCE_SECONDS = 60.0
 LOAD_SECONDS = 0.1
+CLIENTS = 8
 FAILPOINTS = "STEPWIRE_FAILPOINTS"
 
 NEW_SUBSCRIPTIONS = """
@@ -34,9 +35,17 @@ INSERT INTO public.subscriptions (subscription_id, status, insync) SELECT id, 'a
 """
 STATUSES = "SELECT process_id, status FROM stepwire_engine.processes WHERE process_id = ANY(%s)"
 TROUBLE = """
-SELECT process_id, workflow, status, node, attempt, epoch, runnable, waiting_on, failed_reason
-FROM stepwire_engine.processes WHERE process_id = ANY(%s) AND status <> %s LIMIT 10
+SELECT p.process_id, p.workflow, p.status, p.node, p.attempt, p.epoch, p.runnable, p.waiting_on, p.failed_reason,
+    c.executor, c.claimed_at::text, c.ended_at::text, c.revoked, e.beat_at::text, e.ended_at::text,
+    clock_timestamp()::text
+FROM stepwire_engine.processes AS p
+LEFT JOIN stepwire_engine.run_claims AS c ON c.process_id = p.process_id AND c.epoch = p.epoch
+LEFT JOIN stepwire_engine.executors AS e ON e.executor = c.executor
+WHERE p.process_id = ANY(%s) AND p.status <> %s LIMIT 10
 """
+
+
+Key = Callable[[UUID], str]
 
 
 @dataclass
@@ -98,20 +107,31 @@ class Scene:
 
     def start(self, workflow: str, count: int = 1, **fields: Any) -> list[UUID]:
         """Start processes by Kafka; returns their ids when it has the records."""
-        return self._publish([{"workflow": workflow, **fields} for _ in range(count)])
+        ids = self.ids(count)
+        self._publish([(each, {"workflow": workflow, **fields}) for each in ids])
+        return ids
+
+    def start_as(self, process_ids: Iterable[UUID], workflow: str, key: Key = str) -> None:
+        """Start processes whose ids are known before, published under other keys if asked."""
+        self._publish([(each, {"workflow": workflow}) for each in process_ids], key)
 
     def start_jobs(self, count: int, workflow: str = "job") -> list[UUID]:
         """Start processes that work each on a subscription of its own."""
-        return self._publish([{"workflow": workflow, "subscription_id": each} for each in self.subscriptions(count)])
+        ids = self.ids(count)
+        starts = zip(ids, self.subscriptions(count), strict=True)
+        self._publish([(each, {"workflow": workflow, "subscription_id": s}) for each, s in starts])
+        return ids
 
     def start_over_http(self, workflow: str, count: int = 1) -> list[UUID]:
         """Start processes over HTTP, as often as it takes, with the same key."""
-        ids = []
-        for _ in range(count):
+
+        def start(_: int) -> UUID:
             key = {"Idempotency-Key": f"fault-{uuid4()}"}
             response = self.insist("POST", f"/api/processes/{workflow}", json=[], headers=key)
-            ids.append(UUID(response.raise_for_status().json()["id"]))
-        return ids
+            return UUID(response.raise_for_status().json()["id"])
+
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            return list(pool.map(start, range(count)))
 
     def subscriptions(self, count: int) -> list[str]:
         """New subscriptions that are in sync."""
@@ -119,18 +139,19 @@ class Scene:
         self.sql(NEW_SUBSCRIPTIONS, ids)
         return [str(each) for each in ids]
 
-    def _publish(self, starts: Iterable[dict[str, Any]]) -> list[UUID]:
+    def ids(self, count: int) -> list[UUID]:
+        """Ids for processes that are to be started."""
+        return [uuid4() for _ in range(count)]
+
+    def _publish(self, starts: Iterable[tuple[UUID, dict[str, Any]]], key: Key = str) -> None:
         assert self.wire is not None
-        ids, sent = [], []
-        for fields in starts:
-            command_id = f"fault-{uuid4()}"
-            process_id = process_id_of(command_id)
-            record = {"type": "StartProcess", "command_id": command_id, "source": "test", **fields}
-            sent.append(self.wire.send_later(topics.PROCESS_COMMANDS, record, str(process_id)))
-            ids.append(process_id)
+        sent = []
+        for process_id, fields in starts:
+            ids = {"command_id": f"fault-{process_id}", "process_id": str(process_id)}
+            record = {"type": "StartProcess", "source": "test", **ids, **fields}
+            sent.append(self.wire.send_later(topics.PROCESS_COMMANDS, record, key(process_id)))
         for each in sent:
             each.result(PATIENCE_SECONDS)
-        return ids
 
     # waiting
 

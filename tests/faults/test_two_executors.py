@@ -51,6 +51,7 @@ def test_16_a_workflow_that_nobody_serves(pairs: Scene) -> None:
     """It says whom it waits for, and runs when somebody comes."""
     ids = pairs.start("served_later", 3)
     wait_for(lambda: len(pairs.statuses(ids)) == len(ids), what="all accepted")
+    wait_for(lambda: pairs.look(ids[0])["waiting_on"], what="the reason")
     waits: dict[str, Any] = pairs.look(ids[0])["waiting_on"]
     assert (waits["kind"], "served_later" in waits["detail"]) == ("executor", True)
     pairs.stack.restart("executor-2", {"STEPWIRE_QUEUES": f"default,{LATER}"})

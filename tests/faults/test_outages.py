@@ -1,0 +1,169 @@
+"""PostgreSQL and Kafka that are killed, restarted, wiped, and not there yet."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+
+from stepwire.chassis.kafka import create_topics
+from stepwire_cli.backends.kafka import Kafka
+from stepwire_cli.backends.postgres import Postgres
+from stepwire_cli.services import Service
+from stepwire_cli.stack import Size
+from tests.faults import proofs
+from tests.faults.conftest import own_servers
+from tests.faults.outside import Outside
+from tests.faults.proofs import assert_effects_once
+from tests.faults.scene import Scene
+from tests.faults.workflows.flows import ASKS_OUTSIDE, CALLS_BACK
+from tests.support.waiting import wait_for
+
+MANY = 24
+FEW = 6
+RESTARTS = 2
+RECOVERY_SECONDS = 90.0
+AWAITING = "SELECT count(*) FROM stepwire_engine.processes WHERE process_id = ANY(%s) AND status = 'awaiting_callback'"
+
+
+@pytest.fixture(scope="module")
+def module_scene(outside: Outside) -> Iterator[Scene]:
+    """Two of each service with servers of their own."""
+    with own_servers(outside, Size(2, 2, 2)) as scene:
+        yield scene
+
+
+@pytest.fixture
+def scene(module_scene: Scene) -> Iterator[Scene]:
+    """The module's stack, with everything in order; the invariants hold after each outage."""
+    yield module_scene
+    module_scene.heal()
+    proofs.assert_chain(module_scene.sql)
+    proofs.assert_no_locks(module_scene.sql)
+
+
+@contextmanager
+def all_survive(scene: Scene) -> Iterator[None]:
+    """No service has ended by itself meanwhile."""
+    services = scene.stack.services
+    before = {name: service.pid for name, service in services.items()}
+    yield
+    assert {name: service.pid for name, service in services.items() if service.running} == before
+
+
+def kafka_of(scene: Scene) -> Kafka:
+    """The broker of the stack."""
+    assert scene.stack.kafka is not None
+    return scene.stack.kafka
+
+
+def postgres_of(scene: Scene) -> Postgres:
+    """The database server of the stack."""
+    assert scene.stack.postgres is not None
+    return scene.stack.postgres
+
+
+def in_all_states(scene: Scene) -> list[UUID]:
+    """Processes that have just begun, that are in a step, that await a callback."""
+    scene.outside.gate("outside", all_wait=True)
+    awaiting = scene.start_over_http("calls_back", FEW)
+    wait_for(lambda: scene.sql(AWAITING, awaiting) == [(FEW,)], what="all awaiting")
+    in_steps = scene.start_over_http("asks_outside", FEW)
+    wait_for(lambda: all(scene.outside.asked_for("outside", each) for each in in_steps), what="all in steps")
+    return awaiting + in_steps + scene.start_over_http("calls_back", FEW)
+
+
+def test_30_postgresql_killed_and_restarted_under_load(scene: Scene) -> None:
+    """Whoever was in a transaction does it again; no service ends, everything finishes once."""
+    scene.answer_orders()
+    ids = scene.start_over_http("calls_back", MANY)
+    with all_survive(scene):
+        for _ in range(RESTARTS):
+            postgres_of(scene).kill()
+            postgres_of(scene).start()
+            ids += scene.start_over_http("calls_back", MANY)
+        scene.wait(ids, seconds=RECOVERY_SECONDS)
+    assert_effects_once(scene.sql, ids, CALLS_BACK)
+
+
+def test_27_33_kafka_killed_and_restarted_under_load(scene: Scene) -> None:
+    """Starts and callbacks over HTTP are taken while it is away, and everything finishes once."""
+    ids = scene.start_over_http("calls_back", FEW)
+    wait_for(lambda: scene.sql(AWAITING, ids) == [(FEW,)], what="all awaiting")
+    with all_survive(scene):
+        more = scene.start_over_http("calls_back", MANY)
+        kafka_of(scene).kill()
+        assert [scene.call_back(scene.outside.asked_for("order", each)[0]).status_code for each in ids] == [200] * FEW
+        more += scene.start_over_http("calls_back", FEW)
+        scene.answer_orders()
+        kafka_of(scene).start()
+        for asked in list(scene.outside.log):
+            if asked.what == "order" and asked.process_id in more:
+                scene.call_back(asked)
+        scene.wait(ids + more, seconds=RECOVERY_SECONDS)
+    assert_effects_once(scene.sql, ids + more, CALLS_BACK)
+
+
+def test_34_kafka_wiped_with_processes_under_way(scene: Scene) -> None:
+    """What PostgreSQL knows finishes: processes in steps, at callbacks and at their beginning."""
+    ids = in_all_states(scene)
+    kafka_of(scene).kill()
+    shutil.rmtree(scene.stack.folder / "kafka" / "data")
+    kafka_of(scene).start()
+    asyncio.run(create_topics(scene.stack.settings))
+    scene.outside.reset()
+    scene.answer_orders()
+    for asked in list(scene.outside.log):
+        if asked.what == "order" and asked.process_id in ids:
+            scene.call_back(asked)
+    scene.wait(ids, seconds=RECOVERY_SECONDS)
+    assert_effects_once(scene.sql, ids[:FEW] + ids[2 * FEW :], CALLS_BACK)
+    assert_effects_once(scene.sql, ids[FEW : 2 * FEW], ASKS_OUTSIDE)
+
+
+def health(service: Service, path: str) -> tuple[int, Any]:
+    """What a service says about itself."""
+    response = httpx.get(f"{service.url}/health/{path}")
+    return response.status_code, response.json()
+
+
+def test_services_started_before_their_servers(scene: Scene) -> None:
+    """They say which addresses they cannot reach, live but are not ready, and go on when the servers come."""
+    services = list(scene.stack.services.values())
+    for service in services:
+        assert service.stop() == 0
+    postgres_of(scene).kill()
+    kafka_of(scene).kill()
+    marks = {service.name: len(service.lines) for service in services}
+    for service in services:
+        service.start()
+    for service in services:
+        for address in (f"database at 127.0.0.1:{postgres_of(scene).port}", f"kafka at {kafka_of(scene).bootstrap}"):
+            service.wait_output(f"Cannot reach {address}", since=marks[service.name])
+        assert health(service, "live")[0] == httpx.codes.OK
+        assert health(service, "ready")[0] == httpx.codes.SERVICE_UNAVAILABLE
+    postgres_of(scene).start()
+    for service in services:
+        wait_for(lambda s=service: list(health(s, "ready")[1]["reasons"]) == ["kafka"], what="kafka alone missing")  # type: ignore[misc]
+    kafka_of(scene).start()
+    scene.wait_ready()
+    scene.answer_orders()
+    ids = scene.start_over_http("calls_back", FEW)
+    scene.wait(ids)
+    assert_effects_once(scene.sql, ids, CALLS_BACK)
+
+
+def test_services_whose_port_is_taken(scene: Scene) -> None:
+    """They say so and exit with 3."""
+    for kind in ("coordinator", "executor", "gateway"):
+        taken = scene.service(f"{kind}-1")
+        twin = Service(f"{kind}-twin", kind, taken.environment, port=0, output=lambda _name, _line: None)
+        twin.start(port=int(taken.url.rpartition(":")[2]))
+        assert twin.wait_end() == 3
+        assert any("the port is taken" in line for line in twin.lines)
