@@ -152,6 +152,12 @@ def unlocking() -> StepList:
     return begin >> reserve >> unlock_subscription >> relate_subscription >> configure
 
 
+@workflow("Unlocks and locks again", target=Target.MODIFY)
+def relocking() -> StepList:
+    """Two nodes of the engine that both need the database."""
+    return begin >> unlock_subscription >> lock_subscription >> configure
+
+
 @workflow("Ends as aborted", target=Target.CREATE)
 def aborting() -> StepList:
     """A step, then the end."""

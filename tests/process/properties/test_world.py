@@ -16,7 +16,7 @@ from stepwire.contracts.commands import AbortProcess, AddNote, Command, ResumePr
 from stepwire.flow.types import NodeKind
 from stepwire.flow.workflows import Workflow
 from stepwire.process import Process, Status
-from stepwire.process.happenings import CallbackProgressed, TimerFired
+from stepwire.process.happenings import CallbackProgressed, TimerFired, Unusable
 from stepwire.process.model import RETRYABLE, top_of
 from tests.process import flows
 from tests.process.kit import OTHER, SUBSCRIPTION
@@ -59,7 +59,7 @@ ways = st.sampled_from(("all", "all", "all", "backwards", "first", "last", "agai
 BY_NAME = {workflow.name: workflow for workflow in WORKFLOWS}
 names = st.sampled_from([workflow.name for workflow in WORKFLOWS])
 starts = st.tuples(names, st.sampled_from((True, True, True, False)))
-accidents = st.sampled_from(("forget", "lose", "lose", "fire_stale", "hold_row", "set_in_sync", "wait"))
+accidents = st.sampled_from(("forget", "lose", "lose", "fire_stale", "hold_row", "set_in_sync", "wait", "spoil"))
 
 
 class Engine(RuleBasedStateMachine):
@@ -239,6 +239,14 @@ class Engine(RuleBasedStateMachine):
         kind = ("retry", "callback_timeout", "lock")[pick % 3]
         if process is not None and (back or (process.id, kind) not in self.world.timers):
             self.world.fire(process.id, kind, process.epoch - back)
+
+    def _spoil(self, pick: int, back: int) -> None:
+        """Something for a process can never be applied: a result of its run, or of one before, or anything else."""
+        process = self._pick_any(pick)
+        if process is not None and pick % 3 == 0:
+            place = (process.node, process.attempt, process.epoch - back)
+            event = Unusable("it is broken", *place) if process.runnable else Unusable("it is broken")
+            self.world.transaction([(process.id, event)])
 
     def _hold_row(self, _pick: int, back: int) -> None:
         """A step's transaction takes the row of the subscription, or lets it go."""

@@ -32,7 +32,9 @@ def test_failure_stops_the_process_and_says_why() -> None:
     decision = decided(process, report(process, "failed", error=fault("no route", traceback="line 1")))
     after = decision.process
     assert logged(decision) == [("2", "failed")]
-    assert only_entry(decision).error == {"class_name": "RuntimeError", "message": "no route", "traceback": "line 1"}
+    entry = only_entry(decision)
+    assert entry.name == "Reserve"
+    assert entry.error == {"class_name": "RuntimeError", "message": "no route", "traceback": "line 1"}
     assert words(decision) == ["failed"]
     assert decision.events[0].data["failed_reason"] == "no route"
     assert (after.status, after.runnable, after.granted) == (Status.FAILED, False, False)

@@ -30,6 +30,7 @@ def test_input_suspends_the_process_with_its_form() -> None:
     decision = decided(process, report(process, "suspend", form={"title": "T"}, assignee="NOC"))
     after = decision.process
     assert logged(decision) == [("3", "suspend")]
+    assert only_entry(decision).name == "Confirm"
     assert words(decision) == ["suspended"]
     assert (after.status, after.runnable, after.form, after.assignee) == (
         Status.SUSPENDED,
@@ -92,7 +93,9 @@ def test_input_whose_check_breaks_is_answered(status: str) -> None:
     answer = only_answer(decision)
     assert (answer.command_id, answer.accepted, answer.reason) == ("resume-1", False, Reason.INVALID_INPUT)
     assert answer.detail == "the input could not be checked: no database"
-    assert decision.process.pending_command is None
+    after = decision.process
+    assert (after.pending_command, after.form, after.assignee) == (None, None, None)
+    assert (after.waiting_on or {"kind": "retry"})["kind"] == "retry"
 
 
 def test_input_that_is_asked_for_again_is_answered() -> None:

@@ -101,8 +101,9 @@ def test_a_lock_step_that_is_done_grants_nothing_to_the_next() -> None:
 )
 def test_a_lock_that_cannot_be_had_fails_the_process(outcome: str, message: str) -> None:
     """With the reason and the remedy; a retry asks again."""
-    decision = decided(WISHING, lock(outcome, OTHER))
+    decision = decided(replace(WISHING, waiting_on={"kind": "lock"}, traceback="line 1"), lock(outcome, OTHER))
     after = decision.process
+    assert (after.waiting_on, after.traceback) == (None, None)
     assert only_entry(decision).error == {"class_name": "LockError", "message": message}
     assert logged(decision) == [("3", "failed")]
     assert (after.status, after.failed_reason, after.held_locks) == (Status.FAILED, message, ())
@@ -152,6 +153,12 @@ def test_the_timer_of_a_held_row_asks_again(node: str, wish: LockWish) -> None:
     assert decision.timers == []
 
 
+def test_an_unchecked_lock_stays_unchecked_when_it_is_asked_for_again() -> None:
+    """It takes a lock that nobody owns also where the subscription is out of sync."""
+    process = lock_waiting_at(flows.validate, "3")
+    assert decided(process, timer(process, "lock")).lock == replace(TAKE, checked=False)
+
+
 def test_a_process_without_subscription_waits_for_no_lock() -> None:
     """Nothing to ask for is nothing to do."""
     process = lock_waiting_at(flows.late_lock, "3", subscription_id=None)
@@ -172,9 +179,10 @@ def test_unlock_is_wished_for_when_it_is_reached() -> None:
 @pytest.mark.parametrize("outcome", ["done", "held", "unknown"])
 def test_unlock_is_recorded_and_the_process_goes_on(outcome: str) -> None:
     """Whether something was really freed or not: unlocking what is not ours is a recorded no-op."""
-    process = replace(UNLOCKING, waiting_on={"kind": "lock"})
+    process = replace(UNLOCKING, waiting_on={"kind": "lock"}, failed_reason="before", traceback="t")
     decision = decided(process, lock(outcome, OTHER))
     after = decision.process
+    assert (after.failed_reason, after.traceback) == (None, None)
     assert only_entry(decision) == LogEntry(
         node="5",
         name="Unlock subscription",
@@ -188,12 +196,23 @@ def test_unlock_is_recorded_and_the_process_goes_on(outcome: str) -> None:
     assert (after.node, after.held_locks, after.waiting_on, after.epoch) == ("6", ("a",), None, EPOCH + 1)
 
 
+def test_what_was_waited_for_is_forgotten_when_the_next_node_wishes() -> None:
+    """An unlock that met a held row may be followed by a lock."""
+    process = process_at(
+        flows.relocking, "2", runnable=False, subscription_id=SUBSCRIPTION, waiting_on={"kind": "lock"}
+    )
+    decision = decided(process, lock("done"))
+    assert decision.lock == TAKE
+    assert decision.process.waiting_on is None
+
+
 def test_unlock_without_a_subscription_fails() -> None:
     """An author's mistake is told where it shows."""
     process = process_at(flows.unlocking, "2")
     decision = decided(process, report(process))
     assert logged(decision) == [("2", "success"), ("3", "failed")]
     assert decision.lock is None
+    assert (decision.process.failed_reason or "").startswith("State has no 'subscription_id'")
 
 
 def test_nodes_of_the_engine_in_a_row_are_performed_together() -> None:
@@ -214,6 +233,7 @@ def test_a_relation_without_a_subscription_fails() -> None:
     assert process.subscription_id is None
     decision = decided(retried, resume(retried))
     assert logged(decision) == [("2", "failed")]
+    assert (decision.process.failed_reason or "").startswith("State has no 'subscription_id'")
     assert decision.relations == []
     assert decision.process.attempt == 2
 
@@ -239,9 +259,11 @@ def test_an_ended_process_takes_no_lock(status: Status, outcome: str) -> None:
 def test_a_conditional_lock_is_taken_when_its_condition_holds() -> None:
     """The executor asks the condition and names the subscription it sees in State."""
     process = process_at(flows.choosing, "5")
+    process = replace(process, waiting_on={"kind": "executor"}, failed_reason="before", traceback="t")
     decision = decided(process, reached(process, arguments={"subscription_id": str(SUBSCRIPTION)}))
     assert decision.lock == TAKE
     after = decision.process
+    assert (after.waiting_on, after.failed_reason, after.traceback) == (None, None, None)
     assert (after.subscription_id, after.runnable, after.epoch) == (SUBSCRIPTION, False, EPOCH)
 
 

@@ -206,6 +206,7 @@ def test_a_step_may_end_the_workflow_as_aborted() -> None:
     process = process_at(flows.plain, "2", held_locks=("k",))
     decision = decided(process, report(process, "abort"))
     assert logged(decision) == [("2", "abort")]
+    assert only_entry(decision).name == "Reserve"
     assert words(decision) == ["aborted"]
     assert decision.release == ("k",)
     assert (decision.process.status, decision.process.runnable) == (Status.ABORTED, False)

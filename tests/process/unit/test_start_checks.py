@@ -43,6 +43,8 @@ def test_the_start_check_runs_where_the_first_step_does() -> None:
         manifest, nodes=(manifest.nodes[0], replace(manifest.nodes[1], queue="slow"), manifest.nodes[2])
     )
     assert conceive(start(flows.checked), elsewhere).process.queue == "slow"
+    short = replace(manifest, nodes=elsewhere.nodes[:2])
+    assert conceive(start(flows.checked), short).process.queue == "slow"
     lonely = replace(manifest, nodes=manifest.nodes[:1])
     assert conceive(start(flows.checked), lonely).process.queue == "default"
 

@@ -58,8 +58,9 @@ def test_a_lock_that_comes_first_is_wished_for_at_accept(workflow: Any, *, named
 
 def test_a_subscription_that_only_the_form_names_is_locked_when_its_node_is_reached() -> None:
     """It was not known at accept."""
-    process = start_check(flows.modify_checked)
+    process = start_check(flows.modify_checked, waiting_on={"kind": "executor"})
     decision = decided(process, report(process, delta=sets(**NAMED)))
+    assert decision.process.waiting_on is None
     assert decision.lock == TAKE
     assert decision.relations == [SUBSCRIPTION]
     assert logged(decision) == [("1", "success"), ("2", "success")]

@@ -30,6 +30,7 @@ def test_a_retry_begins_the_next_attempt() -> None:
     assert decision.dispatch
     assert words(decision) == ["resumed"]
     assert decision.events[0].data["status"] == "running"
+    assert "waiting_on" not in decision.events[0].data
     assert (after.status, after.attempt, after.epoch, after.runnable) == (Status.RUNNING, 2, EPOCH + 1, True)
     assert (after.node, after.lost, after.alone, after.progress) == ("2", 0, False, None)
     assert (after.failed_reason, after.failure, after.waiting_on) == ("it broke", "an identity", None)
