@@ -13,10 +13,10 @@ from pydantic import ValidationError
 from structlog.typing import FilteringBoundLogger
 
 from stepwire.chassis.errors import ChassisError
+from stepwire.chassis.offsets import OffsetCommitter
 from stepwire.contracts.reasons import DeadLetter
 from stepwire.contracts.steps import RunSteps, decode_run
 from stepwire_executor.dead_letters import DeadLetters
-from stepwire_executor.offsets import Offsets
 
 RETRY_SECONDS = 0.5
 PATIENCE_SECONDS = 0.25
@@ -45,7 +45,7 @@ class Poller(ConsumerRebalanceListener):  # type: ignore[misc] # published witho
         self._dead_letters = dead_letters
         self._log = log
         self._consumer: AIOKafkaConsumer = None
-        self._offsets: Offsets | None = None
+        self._offsets: OffsetCommitter | None = None
         self._paused = False
         self._polling: asyncio.Task[Fetched] | None = None
         self._polled: Polled = {}
@@ -56,7 +56,7 @@ class Poller(ConsumerRebalanceListener):  # type: ignore[misc] # published witho
     async def start(self) -> None:
         """Connect, and begin to join the group."""
         self._consumer = self._make_consumer()
-        self._offsets = Offsets(self._consumer, self._log)
+        self._offsets = OffsetCommitter(self._consumer)
         await start_patiently(self._consumer, self._log)
         # Not before: a start with topics would wait for the group.
         self._consumer.subscribe(topics=self.topics, listener=self)
@@ -64,7 +64,7 @@ class Poller(ConsumerRebalanceListener):  # type: ignore[misc] # published witho
     async def stop(self) -> None:
         """Commit what was taken and leave the group."""
         if self._offsets is not None:
-            await self._offsets.settle()
+            await self._offsets.flush()
             await self._consumer.stop()
 
     async def close(self) -> None:
@@ -95,7 +95,7 @@ class Poller(ConsumerRebalanceListener):  # type: ignore[misc] # published witho
     def taken(self) -> None:
         """The last poll is dealt with: its offsets may be committed, for every record, claimed or not."""
         if self._polled and self._offsets is not None:
-            self._offsets.taken(self._polled)
+            self._offsets.done({at: records[-1].offset + 1 for at, records in self._polled.items()})
             self._polled = {}
 
     async def keep_alive(self) -> None:

@@ -55,7 +55,7 @@ class Forms:
 
     async def _verdict(self, request: FormRequest, queue: str) -> FormReply:
         await self._tail.ready.wait()
-        with self._mailbox() as (mailbox, ids):
+        with self._mailbox() as (mailbox, ids), self._tail.attended():
             while True:
                 reply = await self._ask(request, queue, mailbox, ids)
                 if reply is not None and reply.verdict != "unserved":

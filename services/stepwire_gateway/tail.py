@@ -27,6 +27,7 @@ FETCH_WAIT_MS = 1000
 FIRST_BACKOFF_SECONDS = 0.2
 MAX_BACKOFF_SECONDS = 5.0
 STOP_SECONDS = 5.0
+UNATTENDED_SECONDS = 0.1
 
 
 class TailRecord(NamedTuple):
@@ -57,6 +58,8 @@ class Tail:
         self._reply_listeners: list[Listener] = []
         self._followers: list[Follower] = []
         self._positions: dict[TopicPartition, int] = {}
+        self._attending = 0
+        self._wanted = asyncio.Event()
         self._log = get_logger()
         health.set(DEPENDENCY, "not read yet")
 
@@ -66,10 +69,23 @@ class Tail:
         for key in keys:
             self._by_key.setdefault(key, []).append(listener)
         try:
-            yield
+            with self.attended():
+                yield
         finally:
             for key in keys:
                 self._forget(key, listener)
+
+    @contextmanager
+    def attended(self) -> Iterator[None]:
+        """Read without delay while the context lasts: somebody waits."""
+        self._attending += 1
+        self._wanted.set()
+        try:
+            yield
+        finally:
+            self._attending -= 1
+            if not self._attending:
+                self._wanted.clear()
 
     def on_reply(self, listener: Listener) -> None:
         """Give `listener` every form reply for this gateway."""
@@ -80,7 +96,8 @@ class Tail:
         """Give `follower` every event, unread, while the context lasts; yields where each partition goes on."""
         self._followers.append(follower)
         try:
-            yield {at.partition: offset for at, offset in self._positions.items() if at.topic == self._events}
+            with self.attended():
+                yield {at.partition: offset for at, offset in self._positions.items() if at.topic == self._events}
         finally:
             self._followers.remove(follower)
 
@@ -95,7 +112,7 @@ class Tail:
                 self.ready.clear()
                 self._health.set(DEPENDENCY, repr(error))
                 self._log.warning("The tail of events is interrupted.", action="tail", reason=repr(error))
-                await _pause(stopping, min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(failures, 10)))
+                await _until_set(stopping, min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(failures, 10)))
 
     async def _session(self, stopping: asyncio.Event) -> None:
         consumer = make_consumer(
@@ -131,6 +148,9 @@ class Tail:
             for partition, records in batches.items():
                 self._hand_out(partition.topic, records)
                 self._positions[partition] = records[-1].offset + 1
+            if not self._attending:
+                # A fetch for every event nobody waits for would cost the broker more than the event itself.
+                await _until_set(self._wanted, UNATTENDED_SECONDS)
 
     def _hand_out(self, topic: str, records: Sequence[TailRecord]) -> None:
         if topic == self._replies:
@@ -176,7 +196,7 @@ def _document(value: bytes | None) -> dict[str, Any] | None:
     return document if isinstance(document, dict) else None
 
 
-async def _pause(stopping: asyncio.Event, seconds: float) -> None:
-    waiting = asyncio.ensure_future(stopping.wait())
+async def _until_set(event: asyncio.Event, seconds: float) -> None:
+    waiting = asyncio.ensure_future(event.wait())
     await asyncio.wait({waiting}, timeout=seconds)
     waiting.cancel()
