@@ -90,6 +90,7 @@ def suspended(draft: Draft, event: StepReported) -> Decision:
         assignee=event.assignee,
         failed_reason=None,
         traceback=None,
+        progress=None,
         waiting_on=waiting,
     )
     draft.emit("suspended")

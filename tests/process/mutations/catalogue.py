@@ -123,8 +123,8 @@ CATALOGUE = (
     Mutation(
         "unlock_forgets_nothing",
         "walk.py",
-        "held_locks=tuple(k for k in draft.process.held_locks if k != key)",
-        "held_locks=draft.process.held_locks",
+        "kept = tuple(k for k in draft.process.held_locks if k != key)",
+        "kept = draft.process.held_locks",
         "a process works on without the lock it believes to hold",
         alone=True,
     ),
@@ -343,5 +343,27 @@ CATALOGUE = (
         'check = check_passed if event.status == "success" else check_refused',
         "check = check_passed",
         "a start that its form refused runs",
+    ),
+    Mutation(
+        "unusable_keeps_the_run",
+        "waits.py",
+        "    draft.decision.revoke = process.runnable\n    draft.change(epoch=process.epoch + 1)",
+        "    draft.change()",
+        "a step that was failed for its broken record is completed by the next one",
+    ),
+    Mutation(
+        "group_keeps_no_attempt",
+        "walk.py",
+        "attempt = draft.process.attempt if parent_of(node.path) else 1",
+        "attempt = 1",
+        "a retried group never gets behind its first sub-step",
+    ),
+    Mutation(
+        "draft_changes_what_it_was_given",
+        "draft.py",
+        "self.decision.process = copy_of(self._given)",
+        "pass",
+        "a decision that is thrown away has changed the process all the same",
+        alone=True,
     ),
 )

@@ -153,7 +153,9 @@ class World:
                 waiting = ahead
 
     def _advance(self, row: Row, event: Any) -> Decision:
+        given = vars(row.process).copy()
         decision = advance(row.process, event, self.now)
+        assert vars(row.process) == given, "the process given was changed"
         self._take(row, event, decision)
         return decision
 

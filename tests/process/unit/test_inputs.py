@@ -26,7 +26,7 @@ from tests.process.kit import (
 
 def test_input_suspends_the_process_with_its_form() -> None:
     """The operator sees what is asked, and of whom."""
-    process = process_at(flows.asking, "3", failed_reason="before", traceback="t")
+    process = process_at(flows.asking, "3", failed_reason="before", traceback="t", progress="half")
     decision = decided(process, report(process, "suspend", form={"title": "T"}, assignee="NOC"))
     after = decision.process
     assert logged(decision) == [("3", "suspend")]
@@ -39,7 +39,7 @@ def test_input_suspends_the_process_with_its_form() -> None:
         "NOC",
     )
     assert after.waiting_on == {"kind": "input", "detail": "Confirm", "who": "NOC"}
-    assert (after.failed_reason, after.traceback, after.node) == (None, None, "3")
+    assert (after.failed_reason, after.traceback, after.progress, after.node) == (None, None, None, "3")
     assert decision.answers == []
 
 
