@@ -22,12 +22,20 @@ class Gate(NamedTuple):
     step: Step
 
 
+class Place(NamedTuple):
+    """A position, and the queue whose executors go on there."""
+
+    path: str
+    queue: str
+
+
 @dataclass(slots=True)
 class NodePlan:
     """One position of a workflow.
 
     `gates` are the callback step and the groups that begin with it, if their conditions are asked before, outermost
-    first. `next_path` is where a run goes on by itself after it; None where the coordinator has to act first.
+    first. `next_place` is what a run that serves its queue does by itself after it; None where the coordinator has to
+    act first.
     """
 
     path: str
@@ -36,7 +44,7 @@ class NodePlan:
     queue: str
     gates: tuple[Gate, ...]
     callback: ManifestNode | None
-    next_path: str | None
+    next_place: Place | None
     timeout_seconds: float | None
     durations: dict[str, Histogram] = field(default_factory=dict)
 
@@ -86,16 +94,16 @@ class WorkflowPlan:
             queue=node.queue,
             gates=self._gates(path),
             callback=outer if outer is not None and outer.kind is NodeKind.CALLBACK else None,
-            next_path=self._next_path(path, node.queue),
+            next_place=self._next_place(path),
             timeout_seconds=node.timeout_seconds,
         )
 
-    def _next_path(self, path: str, queue: str) -> str | None:
+    def _next_place(self, path: str) -> Place | None:
         after = following(self.manifest, path)
         if after is None:
             return None
         first, asked = entered(after)
-        return None if first.queue != queue or (first.is_engine and not asked) else first.path
+        return None if first.is_engine and not asked else Place(first.path, first.queue)
 
     def _gates(self, path: str) -> tuple[Gate, ...]:
         """What is entered at `path` and asks first whether it is to be entered."""

@@ -60,7 +60,7 @@ class Reports:
             report["delta"] = {"set": outcome.delta.set, "removed": outcome.delta.removed}
         if created_by is not None:
             report["created_by"] = created_by
-        if created_by is None and run.goes_on_after(node, outcome.status):
+        if created_by is None and run.next_after(node, outcome.status) is not None:
             report["goes_on"] = True
         if outcome.status not in GOES_ON:
             _add_details(report, outcome, error, timeout_seconds)

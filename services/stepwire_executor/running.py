@@ -198,8 +198,8 @@ class Runner:
 
     def _go_on(self, run: Run, path: str, status: str, delta: Delta, state_bytes: int) -> bool:
         """Take the next position, unless the coordinator has to act first: then the result itself ends the run."""
-        next_path = run.plan.at(path).next_path
-        if status not in GOES_ON or next_path is None:
+        next_path = run.next_after(path, status)
+        if next_path is None:
             return False
         run.apply(delta, state_bytes)
         run.go_to(next_path)

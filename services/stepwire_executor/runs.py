@@ -58,9 +58,13 @@ class Run:
         """Who started the process."""
         return self.claim.reporter or "unknown"
 
-    def goes_on_after(self, path: str, status: str) -> bool:
-        """Whether the run goes on by itself after this result."""
-        return status in GOES_ON and path != START_CHECK and self.plan.at(path).next_path is not None
+    def next_after(self, path: str, status: str) -> str | None:
+        """Where the run goes on by itself after this result; None where the coordinator has to act first."""
+        if status not in GOES_ON or path == START_CHECK:
+            return None
+        place = self.plan.at(path).next_place
+        # The queue of the run, not that of the node: a skipped callback step has a queue, its action another.
+        return place.path if place is not None and place.queue == self.claim.queue else None
 
     def apply(self, delta: Delta, state_bytes: int) -> None:
         """Take over what a step has changed."""
