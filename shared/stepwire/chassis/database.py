@@ -30,6 +30,9 @@ _KEEPALIVE = {
     "tcp_keepalives_count": str(KEEPALIVE_COUNT),
     "tcp_user_timeout": str(UNACKNOWLEDGED_SECONDS * 1000),
 }
+# A batch's statements look their rows up by key, however many: planning them anew each time cost more than running
+# them. A plan made while a table was still empty must not read the whole table later.
+_PLANNED_ONCE = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
 _BOUNDED = {
     "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_SECONDS * 1000),
     "statement_timeout": str(STATEMENT_TIMEOUT_SECONDS * 1000),
@@ -69,13 +72,16 @@ def make_engine(
     application_name: str | None = None,
     pool_size: int | None = None,
     pool_timeout_seconds: float = POOL_SECONDS,
+    planned_once: bool = False,
 ) -> AsyncEngine:
     """An engine on asyncpg; nothing is connected yet.
 
     Connections of coordinator and gateway end a transaction that idles for 5 s and a statement that takes 30 s;
-    an executor's may stay in a transaction as long as a step calls outside.
+    an executor's may stay in a transaction as long as a step calls outside. `planned_once` is for connections that
+    run the same few statements all the time, as a coordinator's do.
     """
     session = {"jit": "off", "timezone": "UTC", **_KEEPALIVE, **({} if service == "executor" else _BOUNDED)}
+    session |= _PLANNED_ONCE if planned_once else {}
     engine = create_async_engine(
         async_url(settings.database_url),
         pool_size=pool_size or settings.pool_size(service),

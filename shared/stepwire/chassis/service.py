@@ -92,7 +92,7 @@ class _Run:
         self._chassis = Chassis(
             service=service,
             settings=settings,
-            engine=database.make_engine(settings, service=service),
+            engine=database.make_engine(settings, service=service, planned_once=service != "gateway"),
             producer=Producer(settings),
             metrics=Metrics(),
             health=Health(),
