@@ -59,7 +59,7 @@ def build(chassis: Chassis) -> Executor:
     settings, log = chassis.settings, chassis.log
     if not settings.workflows:
         raise SettingsError("STEPWIRE_WORKFLOWS is not set; name the packages with your workflows.")
-    plans = Plans(Registry.discover(settings.workflows), chassis.metrics.step_duration_seconds)
+    plans = Plans(Registry.discover(settings.workflows), chassis.metrics)
     slots = Slots(settings.executor_max_runs, chassis.metrics.executor_runs)
     leases = _leases(chassis, plans, slots)
     rooms = _rooms(chassis)

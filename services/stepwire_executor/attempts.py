@@ -101,7 +101,7 @@ class Attempts:
         execution = underway.execution
         name = execution.node.step.name
         done = execution.failed(StepTimeout(name, limit))
-        execution.run.plan.observe(execution.node, "failed", limit)
+        execution.run.plan.observe(execution.node, execution.run.attempt, "failed", limit)
         known = await self._record_failed(execution, done.record)
         self._log.warning(
             "A step ran into its time limit.", action="timeout", step=name, seconds=limit, committed=known is not None

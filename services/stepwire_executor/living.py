@@ -66,16 +66,34 @@ class Executor:
 
     async def live(self) -> int:
         """Serve until `stopping` is set, then drain; returns the exit code."""
-        await offer(self.chassis.engine, self.plans, self.chassis.log)
-        self.leases.start()
-        await self.leases.next_beat()
-        if self.poller is not None:
-            await self.poller.start()
+        if not await self._begun():
+            await self.rooms.close()
+            return EXIT_DONE
         forms = asyncio.create_task(self.forms.run(form_topics(self.chassis.settings)), name="forms")
         fetching = asyncio.create_task(self.fetcher.run(), name="fetch")
         code = await self._until_told(fetching, forms)
         await self._drain(fetching, forms)
         return code
+
+    async def _begun(self) -> bool:
+        """Offer, beat and connect; False when the order to stop came before database and Kafka did."""
+        beginning = asyncio.create_task(self._begin(), name="begin")
+        stopping = asyncio.create_task(self.chassis.stopping.wait())
+        await asyncio.wait({beginning, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not beginning.done():
+            beginning.cancel()
+            await asyncio.wait({beginning})
+            return False
+        beginning.result()
+        return True
+
+    async def _begin(self) -> None:
+        await offer(self.chassis.engine, self.plans, self.chassis.log)
+        if self.poller is not None:
+            await self.poller.start()
+        self.leases.start()
+        await self.leases.next_beat()
 
     async def _until_told(self, *working: asyncio.Task[None]) -> int:
         """Wait for the order to stop, or for a reason to."""
@@ -116,7 +134,9 @@ class Executor:
         self.runs.signals.draining = True
         self.leases.draining = True
         self.forms.stop()
-        await asyncio.wait({fetching, forms}, timeout=DRAIN_SECONDS)
+        await asyncio.wait({fetching, forms}, timeout=LAST_WORDS_SECONDS)
+        # A consumer that never reached Kafka has nothing to end in order.
+        forms.cancel()
         if not await self._empty(DRAIN_SECONDS):
             given_up = await self.attempts.give_up()
             self.chassis.log.warning("Steps did not end in time and are given up.", action="drain", steps=given_up)
@@ -126,7 +146,7 @@ class Executor:
         await asyncio.to_thread(self.leases.stop)
         await self.rooms.close()
         for task in (fetching, forms):
-            if task.done() and (error := task.exception()) is not None:
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 raise error
 
     async def _empty(self, seconds: float) -> bool:

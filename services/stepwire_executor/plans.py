@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from prometheus_client import Histogram
 
+from stepwire.chassis.metrics import Metrics
 from stepwire.flow.lists import Step
 from stepwire.flow.manifest import Manifest, ManifestNode
 from stepwire.flow.registry import Registry
@@ -47,6 +48,7 @@ class NodePlan:
     next_place: Place | None
     timeout_seconds: float | None
     durations: dict[str, Histogram] = field(default_factory=dict)
+    """The histogram of this step by its result: looking up labels costs more than counting."""
 
     @property
     def is_engine(self) -> bool:
@@ -57,12 +59,12 @@ class NodePlan:
 class WorkflowPlan:
     """One workflow, with its positions worked out as they are reached."""
 
-    def __init__(self, workflow: Workflow, durations: Histogram) -> None:
+    def __init__(self, workflow: Workflow, metrics: Metrics) -> None:
         self.workflow = workflow
         self.manifest: Manifest = workflow.manifest
         self.chain = frozenset(self.manifest.chain)
         self.code_version = self.manifest.hash[:12]
-        self._durations = durations
+        self._metrics = metrics
         self._nodes: dict[str, NodePlan] = {}
 
     def at(self, path: str) -> NodePlan:
@@ -76,12 +78,15 @@ class WorkflowPlan:
             found = self._nodes[path] = self._plan(path)
         return found
 
-    def observe(self, node: NodePlan, status: str, seconds: float) -> None:
+    def observe(self, node: NodePlan, attempt: int, status: str, seconds: float) -> None:
         """Count one execution of `node`."""
+        workflow, name = self.manifest.workflow, node.step.name
         child = node.durations.get(status)
         if child is None:
-            child = node.durations[status] = self._durations.labels(self.manifest.workflow, node.step.name, status)
+            child = node.durations[status] = self._metrics.step_duration_seconds.labels(workflow, name, status)
         child.observe(seconds)
+        if attempt > 1:
+            self._metrics.step_retries.labels(workflow, name).inc()
 
     def _plan(self, path: str) -> NodePlan:
         step, node = self.workflow.step_at(path), self.manifest.node(path)
@@ -117,9 +122,9 @@ class WorkflowPlan:
 class Plans:
     """All workflows this executor serves."""
 
-    def __init__(self, registry: Registry, durations: Histogram) -> None:
+    def __init__(self, registry: Registry, metrics: Metrics) -> None:
         self.registry = registry
-        self._plans = {name: WorkflowPlan(registry[name], durations) for name in registry}
+        self._plans = {name: WorkflowPlan(registry[name], metrics) for name in registry}
 
     @property
     def manifests(self) -> list[Manifest]:

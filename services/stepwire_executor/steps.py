@@ -265,7 +265,8 @@ class Execution:
 
     def _observed(self, done: Done, begun_at: float) -> Done:
         if done.outcome is not None:
-            self.run.plan.observe(self.node, done.outcome.status, time.perf_counter() - begun_at)
+            seconds = time.perf_counter() - begun_at
+            self.run.plan.observe(self.node, self.run.attempt, done.outcome.status, seconds)
         return done
 
 

@@ -36,3 +36,13 @@ async def test_a_step_that_does_not_end_in_time_is_given_up(harness: Harness, mo
     assert await harness.sql("SELECT count(*) FROM effects WHERE label = 'given up'") == [(0,)]
     ((ended,),) = await harness.sql("SELECT ended_at IS NOT NULL FROM stepwire_engine.run_claims")
     assert ended is True
+
+
+async def test_an_executor_that_never_reached_its_database_stops_at_once(harness: Harness) -> None:
+    """There is nothing to drain."""
+    harness.settings = harness.settings.model_copy(
+        update={"database_url": "postgresql://stepwire@127.0.0.1:1/stepwire"}
+    )
+    async with harness.executor() as executor:
+        assert not executor.leases.fresh
+    assert harness.exit_code == 0

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stepwire.chassis.metrics import Metrics
 from stepwire.contracts.steps import EngineNodeReached, RunEnded, StepProgressed, StepReported, decode_result
 from stepwire.data.claims import Claimed
 from stepwire.flow.outcomes import StepError, StepOutcome
@@ -33,10 +34,7 @@ STATES = st.dictionaries(st.text(max_size=3), VALUES, max_size=5)
 @pytest.fixture
 def run() -> Run:
     """A run at its second node."""
-    from prometheus_client import CollectorRegistry, Histogram  # noqa: PLC0415 - for this fixture alone
-
-    durations = Histogram("d", "d", ("workflow", "step", "result"), registry=CollectorRegistry())
-    plan = WorkflowPlan(Registry.discover([FLOWS])["five_steps"], durations)
+    plan = WorkflowPlan(Registry.discover([FLOWS])["five_steps"], Metrics())
     claim = Claimed(
         process_id=uuid4(),
         epoch=7,

@@ -51,11 +51,15 @@ async def test_a_failure_ends_the_run_and_tells_why(harness: Harness) -> None:
 
 async def test_a_retrystep_waits_as_its_policy_says(harness: Harness) -> None:
     """The result says when to try again."""
-    run = Dispatch("retried")
-    async with harness.executor():
+    run = Dispatch("retried", attempt=2)
+    async with harness.executor() as executor:
         await harness.dispatch(run)
         results = await harness.wait_results(run, 1)
-    assert (results[0].status, results[0].retry_after_seconds) == ("waiting", 3)
+    assert (results[0].status, results[0].retry_after_seconds, results[0].attempt) == ("waiting", 6, 2)
+    metrics = executor.chassis.metrics.render().decode()
+    labels = 'step="Fail for a while",workflow="retried"'
+    assert f"stepwire_step_retries_total{{{labels}}} 1.0" in metrics
+    assert f'stepwire_step_duration_seconds_count{{result="waiting",{labels}}} 1.0' in metrics
 
 
 async def test_state_is_read_with_the_claim_where_the_record_has_none(harness: Harness) -> None:
