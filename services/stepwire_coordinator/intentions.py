@@ -189,7 +189,10 @@ def _start(tx: Transaction, command: StartProcess, standing: Standing) -> None:
     elif (problem := why_not(tx, manifest)) is not None:
         refuse(tx, command.command_id, Reason.PREDICATE_FAILED, problem)
     else:
-        _give_birth(tx, command, conceive(command, manifest))
+        birth = conceive(command, manifest)
+        if standing.rejected:
+            tx.ledger.begun_again.append(birth.process.id)
+        _give_birth(tx, command, birth)
 
 
 def _give_birth(tx: Transaction, command: StartProcess, birth: Birth) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
@@ -101,3 +101,17 @@ async def test_the_answer_after_a_check_reaches_the_topic_asked_for(topics: Sett
         await stage.report(run, "0")
         answer = await stage.event("command.accepted", command_id)
         assert await stage.first_record(replies) == answer
+
+
+async def test_a_refused_start_may_be_sent_again_under_its_process(topics: Settings) -> None:
+    """What the refused one left is only the record of a refusal; it does not stand in the way."""
+    async with Stage(topics) as stage:
+        await stage.offer(with_form.manifest)
+        wanted = uuid4()
+        _, process_id, run = await _checking(stage, process_id=str(wanted))
+        assert process_id == wanted
+        await stage.report(run, "0", "rejected", error=FAULT)
+        await stage.status(wanted, "rejected")
+        second, _, _ = await _checking(stage, process_id=str(wanted))
+        row = await stage.status(wanted, "created")
+        assert (row.command_id, row.runnable) == (second, True)

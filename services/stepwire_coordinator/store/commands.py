@@ -19,7 +19,7 @@ known AS (
     ORDER BY command_id FOR NO KEY UPDATE)
 SELECT given.command_id, known.status, known.content_hash, known.answer, known.answer_id,
     known.reply_to, known.received_at, (SELECT paused FROM engine), clock_timestamp(),
-    EXISTS (SELECT 1 FROM stepwire_engine.processes AS p WHERE p.process_id = given.process_id)
+    (SELECT p.status FROM stepwire_engine.processes AS p WHERE p.process_id = given.process_id)
 FROM unnest(CAST(:command_ids AS text[]), CAST(:process_ids AS uuid[]))
     AS given (command_id, process_id)
 LEFT JOIN known ON known.command_id = given.command_id
@@ -83,6 +83,17 @@ class Registration(NamedTuple):
     reply_to: str | None
 
 
+# A start that was refused and is sent again under its id begins anew: what it left is only the record of a refusal.
+FORGET_REFUSED = text("""
+WITH refused AS (
+    SELECT process_id FROM stepwire_engine.processes
+    WHERE process_id = ANY(CAST(:process_ids AS uuid[])) AND status = 'rejected' FOR UPDATE),
+steps AS (DELETE FROM stepwire_engine.process_steps WHERE process_id IN (SELECT process_id FROM refused)),
+inputs AS (DELETE FROM stepwire_engine.process_inputs WHERE process_id IN (SELECT process_id FROM refused))
+DELETE FROM stepwire_engine.processes WHERE process_id IN (SELECT process_id FROM refused)
+""")
+
+
 class AnswerRow(NamedTuple):
     """How a command stands after this transaction; without `body` there is no answer yet."""
 
@@ -100,6 +111,7 @@ class Standing:
     fresh: bool
     same: bool
     taken: bool
+    rejected: bool
     paused: bool
     status: str
     received_at: datetime
@@ -156,7 +168,8 @@ def _standing(row: Sequence[Any], registration: Registration) -> Standing:
         known=known,
         fresh=not known or row[1] in {"received", "held"},
         same=not known or row[2] == registration.content_hash,
-        taken=row[9],
+        taken=row[9] not in {None, "rejected"},
+        rejected=row[9] == "rejected",
         paused=row[7],
         status=row[1] or "received",
         received_at=row[6] or row[8],

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import logging.config
 import sys
-from typing import Any, Literal
+from contextlib import suppress
+from typing import Any, BinaryIO, Literal, cast
 
 import orjson
 import structlog
@@ -38,10 +39,25 @@ def configure_logging(service: str, *, level: str = "INFO", log_format: LogForma
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, *processors],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+        logger_factory=structlog.BytesLoggerFactory(cast("BinaryIO", _Lines(sys.stderr.buffer))),
         cache_logger_on_first_use=True,
     )
     _route_standard_logging(number, processors)
+
+
+class _Lines:
+    """Where lines go; that nobody reads them any more must cost no batch, no run and no orderly end."""
+
+    def __init__(self, inner: BinaryIO) -> None:
+        self._inner = inner
+
+    def write(self, line: bytes) -> None:
+        with suppress(OSError):
+            self._inner.write(line)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._inner.flush()
 
 
 def get_logger(**bound: Any) -> FilteringBoundLogger:
