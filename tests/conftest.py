@@ -16,7 +16,7 @@ import pytest
 from stepwire.chassis.kafka import create_topics
 from stepwire.chassis.settings import CallbackSecret, Settings
 from stepwire_cli.stack import Stack
-from tests.support import backends, databases
+from tests.support import backends, databases, topics_of_tests
 
 TEST_PARTITIONS = 4
 
@@ -69,9 +69,14 @@ def database(database_url: str, database_template: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def topic_prefix() -> str:
-    """A prefix that keeps this test's topics and groups apart."""
-    return f"t{uuid4().hex[:8]}."
+def topic_prefix(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A prefix that keeps this test's topics and groups apart; the topics are gone after the test."""
+    prefix = f"t{uuid4().hex[:8]}."
+    # Asked for first, so that Kafka is still there when the topics are deleted.
+    bootstrap = request.getfixturevalue("kafka_bootstrap") if "kafka_bootstrap" in request.fixturenames else None
+    yield prefix
+    if bootstrap is not None:
+        asyncio.run(topics_of_tests.delete(bootstrap, prefix))
 
 
 @pytest.fixture

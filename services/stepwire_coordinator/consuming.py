@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -70,10 +71,18 @@ class Consumption:
         self.topic_ids, self.timeline = await self._all_topic_ids(), ""
         consumer = make_consumer(settings, group=GROUP)
         committer = OffsetCommitter(consumer)
-        try:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(consumer.stop)
+            stack.push_async_callback(self._publisher.drain)
+            stack.push_async_callback(committer.flush)
             await consumer.start()
             self.consumer = consumer
+            stack.callback(self._forget_consumer)
             consumer.subscribe(list(self._bases), listener=_Listener(self, committer))
+            await self._read_on(consumer, committer, changed)
+
+    async def _read_on(self, consumer: AIOKafkaConsumer, committer: OffsetCommitter, changed: asyncio.Event) -> None:
+        try:
             while not (self._chassis.stopping.is_set() or changed.is_set()):
                 # Never cancelled: an interrupted poll leaves the fetcher's books wrong.
                 polled = await consumer.getmany(timeout_ms=POLL_MS)
@@ -85,11 +94,9 @@ class Consumption:
             self._chassis.log.warning("The database is another one after a failover.", action="timeline_changed")
         except StoppingError:
             self._chassis.log.info("Stopping; what is not in the database is read again.", action="stop")
-        finally:
-            self.consumer = None
-            await committer.flush()
-            await self._publisher.drain()
-            await consumer.stop()
+
+    def _forget_consumer(self) -> None:
+        self.consumer = None
 
     def assigned(self, partitions: Iterable[TopicPartition]) -> None:
         """These partitions are ours from now on; before they are read, the database is asked how far it is."""

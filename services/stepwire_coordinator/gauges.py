@@ -6,6 +6,7 @@ import asyncio
 
 from aiokafka.errors import KafkaError
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stepwire.chassis.service import Chassis
 from stepwire_coordinator.consuming import Consumption
@@ -40,30 +41,38 @@ class Gauges:
         self._consumption = consumption
         self._seen: set[tuple[str, str]] = set()
         self._queues: set[str] = set()
+        self._count_again_at = float("-inf")
 
     async def run(self) -> None:
-        """Read every ten seconds until cancelled; less often where counting takes long."""
-        loop = asyncio.get_running_loop()
+        """Read every ten seconds until cancelled."""
         while True:
-            began = loop.time()
             try:
                 await self.read()
             except (KafkaError, *DATABASE_ERRORS) as error:
                 self._chassis.log.info("Gauges are stale.", action="gauges", error=str(error))
-            await asyncio.sleep(max(EVERY_SECONDS, (loop.time() - began) * MOST_SHARE))
+            await asyncio.sleep(EVERY_SECONDS)
+
+    async def _count(self, connection: AsyncConnection) -> None:
+        """Count all processes, unless the last time took long and was not long ago."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        if began < self._count_again_at:
+            return
+        statuses = {(r[0], r[1]): r[2] for r in await connection.execute(BY_STATUS)}
+        self._count_again_at = began + (loop.time() - began) * MOST_SHARE
+        for labels in self._seen | statuses.keys():
+            self._chassis.metrics.processes.labels(*labels).set(statuses.get(labels, 0))
+        self._seen |= statuses.keys()
 
     async def read(self) -> None:
         """Read everything once."""
         metrics = self._chassis.metrics
         async with self._chassis.engine.connect() as connection:
-            statuses = {(r[0], r[1]): r[2] for r in await connection.execute(BY_STATUS)}
+            await self._count(connection)
             queues = {r[0]: r[1] for r in await connection.execute(QUEUES)}
             ages = (await connection.execute(AGES)).one()
-        for labels in self._seen | statuses.keys():
-            metrics.processes.labels(*labels).set(statuses.get(labels, 0))
         for queue in self._queues | queues.keys():
             metrics.queue_oldest_seconds.labels(queue).set(queues.get(queue, 0.0))
-        self._seen |= statuses.keys()
         self._queues |= queues.keys()
         metrics.outbox_oldest_seconds.set(ages[0])
         metrics.locks_oldest_seconds.set(ages[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -108,7 +109,7 @@ class Stage:
 
     async def send(self, topic: str, value: bytes | dict[str, Any], key: str | None = None) -> None:
         """Publish a record as it is."""
-        raw = value if isinstance(value, bytes) else orjson.dumps(value)
+        raw = value if isinstance(value, bytes) else json.dumps(value).encode()
         await self.producer.send(Outgoing(self.settings.topic(topic), raw, key.encode() if key else None))
 
     async def command(self, kind: str, process_id: UUID | None = None, /, **fields: Any) -> str:
@@ -130,6 +131,13 @@ class Stage:
         return await self._wait(
             topics.STEP_COMMANDS, lambda r: r["process_id"] == str(process_id) and r["epoch"] > after_epoch
         )
+
+    async def run_in_table(self, process_id: UUID) -> dict[str, Any]:
+        """The run a process waits for, as the fallback queue finds it."""
+        sql = "SELECT * FROM stepwire_engine.processes WHERE process_id = :id AND runnable"
+        row = (await self.wait_for(sql, id=process_id))[0]
+        names = ("epoch", "attempt", "node", "manifest", "granted", "alone")
+        return {"process_id": str(process_id), **{name: getattr(row, name) for name in names}}
 
     async def report(self, run: dict[str, Any], node: str, status: str = "success", **fields: Any) -> None:
         """Publish a step's result as the executor that has this run."""
@@ -309,8 +317,8 @@ class Stage:
             bootstrap_servers=self.settings.kafka_bootstrap,
             auto_offset_reset="earliest",
         )
-        await consumer.start()
         try:
+            await consumer.start()
             async for record in consumer:
                 async with self._arrived:
                     name = record.topic.removeprefix(self.settings.topic_prefix)

@@ -39,7 +39,7 @@ async def test_events_of_a_coordinator_that_ended_after_its_commit_are_relayed(t
         assert stage.runs_of(process_id) == []
         row = await stage.status(process_id, "running")
         assert (row.runnable, row.epoch, row.node) == (True, 1, "2")
-        run = {"process_id": str(process_id), "epoch": 1, "attempt": 1, "node": "2", "manifest": row.manifest}
+        run = await stage.run_in_table(process_id)
         await stage.report(run, "2")
         await stage.report(run, "3")
         await stage.event("process.completed", process_id)
