@@ -38,9 +38,10 @@ def live(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Live]:
     """Two coordinators, two executors, two gateways, seen from outside."""
-    with databases.cloned(database_url, database_template) as url:
+    folder = tmp_path_factory.mktemp("behaviours")
+    with databases.cloned(database_url, database_template) as url, (folder / "services.log").open("w") as log:
         stack = Stack(
-            tmp_path_factory.mktemp("behaviours") / ".stepwire",
+            folder / ".stepwire",
             database_url=url,
             kafka_bootstrap=kafka_bootstrap,
             environment={
@@ -56,6 +57,8 @@ def live(
             # No executor is of this kind: the queue has topics, and nobody who serves it.
             service_environment={"nobody": {"STEPWIRE_QUEUES": "nowhere"}},
             size=Size(2, 2, 2),
+            # What the services said, for whoever wants to know why a test has failed.
+            output=lambda name, line: print(name, line, file=log, flush=True),
         )
         with stack, open_live(stack) as found:
             yield found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from uuid import UUID
 
@@ -75,7 +74,7 @@ def test_b19_a_start_that_is_not_accepted_yet_can_be_aborted(door: Door, kafka: 
 def test_b19_abort_wins_against_a_running_step(door: Door, live: Live) -> None:
     """The late result is kept as a note, never as progress."""
     process_id = door.start("b19_running")
-    door.wait(process_id, until=lambda _: "at the gate" in door.told(process_id))
+    door.wait(process_id, until=lambda seen: len(seen.steps) == 2 and "at the gate" in door.told(process_id))
     door.abort(process_id, user="jane")
     before = door.wait(process_id, "aborted")
     door.open_gate(process_id)
@@ -143,16 +142,11 @@ def test_b23_a_note_is_kept_and_shown(door: Door, live: Live) -> None:
 @contextmanager
 def other_code(live: Live) -> Iterator[None]:
     """Both executors serve other code within the block, and afterwards the old one again."""
-    _serve(live, {APPENDED: "1", CHANGED: "1"})
+    live.restart(EXECUTORS, {APPENDED: "1", CHANGED: "1"})
     try:
         yield
     finally:
-        _serve(live, {APPENDED: "", CHANGED: ""})
-
-
-def _serve(live: Live, environment: dict[str, str]) -> None:
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda name: live.stack.restart(name, environment), EXECUTORS))
+        live.restart(EXECUTORS, {APPENDED: "", CHANGED: ""})
 
 
 def test_b22_code_may_change_under_waiting_processes(kafka: KafkaDoor, live: Live) -> None:
