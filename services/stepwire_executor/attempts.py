@@ -17,6 +17,7 @@ from stepwire.flow.errors import StepwireError
 from stepwire_executor.steps import Done, Execution, Verdict, Workshop
 from stepwire_executor.threads import AsyncThread, Job, Threads
 
+DISCONNECTIONS = 3
 RETRY_SECONDS = 0.5
 _TERMINATE = text("SELECT pg_terminate_backend(:pid)")
 
@@ -153,12 +154,16 @@ class Attempts:
         return Done(Verdict.LOST)
 
     async def _blame(self, execution: Execution, done: Done) -> Done:
-        """A lost connection is the step's failure, unless it was ended because the lease had run out."""
-        leases = self._shop.leases
+        """What the step wrote is rolled back: begun again in place, unless the lease had run out meanwhile.
+
+        A step that loses its connection every time is the cause, not the victim: then it has failed.
+        """
+        leases, run = self._shop.leases, execution.run
         await leases.next_beat()
-        if leases.lapsed_since(execution.booted_at) or execution.run.revoked:
+        if leases.lapsed_since(execution.booted_at) or run.revoked:
             return Done(Verdict.LOST)
-        return done
+        run.disconnections += 1
+        return done if run.disconnections > DISCONNECTIONS else Done(Verdict.NOT_STARTED)
 
     def _connection(self) -> AsyncConnection:
         return self._engine.execution_options(isolation_level="AUTOCOMMIT").connect()

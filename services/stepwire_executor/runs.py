@@ -37,6 +37,7 @@ class Run:
     steps_done: int = 0
     revoked: bool = False
     lost: bool = False
+    disconnections: int = 0
 
     @property
     def process_id(self) -> UUID:
@@ -78,6 +79,7 @@ class Run:
             self.attempt = 1
         self.node = node
         self.pages = None
+        self.disconnections = 0
         self.steps_done += 1
 
 

@@ -22,6 +22,7 @@ from stepwire.data.session import StepSession, StepTransaction, commit, guard
 from stepwire.flow.errors import CommitRefused
 
 IDLE_SECONDS = 1.0
+CAUSES = 20
 QUEUE_SECONDS = 3600.0
 """Async steps wait their turn for a connection: that many of them are busy is no failure of the next."""
 
@@ -125,9 +126,21 @@ class Finisher:
         return Ending.COMMITTED
 
 
-def connection_lost(error: BaseException) -> bool:
-    """Whether the database, or somebody there, has ended the connection."""
-    return isinstance(error, DBAPIError) and error.connection_invalidated
+def connection_lost(error: BaseException | None) -> bool:
+    """Whether the database, or somebody there, has ended the connection; also where an author wrapped that error."""
+    for _ in range(CAUSES):
+        if error is None:
+            return False
+        if isinstance(error, DBAPIError) and (error.connection_invalidated or _says_so(error.orig)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _says_so(error: BaseException | None) -> bool:
+    """Whether the server itself has said it: SQLAlchemy may see the connection open for another moment."""
+    state = getattr(error, "sqlstate", None) or ""
+    return state.startswith(("08", "57P"))
 
 
 def _touched(session: Session) -> bool:

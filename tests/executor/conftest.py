@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from uuid import uuid4
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 
-from stepwire.chassis.kafka import create_topics, wanted_topics
+from stepwire.chassis.kafka import create_topics
 from stepwire.chassis.settings import Settings
+from tests.conftest import TEST_PARTITIONS
 from tests.executor.harness import Harness
+
+
+@pytest.fixture(scope="session")
+def topic_prefix(kafka_bootstrap: str) -> str:
+    """Topics that all these tests share: each has a database of its own, in which others' runs do not exist."""
+    prefix = f"executor{uuid4().hex[:6]}."
+    settings = Settings(kafka_bootstrap=kafka_bootstrap, topic_prefix=prefix, topic_partitions=TEST_PARTITIONS)
+    asyncio.run(create_topics(settings))
+    return prefix
 
 
 @pytest.fixture
 async def harness(settings: Settings) -> AsyncIterator[Harness]:
-    """A database and topics of this test's own, to start executors on."""
-    await create_topics(settings)
+    """A database of this test's own, and topics, to start executors on."""
     harness = Harness(settings)
     await harness.start()
     yield harness
     await harness.stop()
-    await _delete_topics(settings)
-
-
-async def _delete_topics(settings: Settings) -> None:
-    """Kafka keeps something in memory for each partition, and has little of it here."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap)
-    await admin.start()
-    try:
-        await admin.delete_topics(wanted_topics(settings))
-    finally:
-        await admin.close()

@@ -79,8 +79,7 @@ class Harness:
     async def start(self) -> None:
         """Connect, and read results from now on."""
         await self.producer.start()
-        self._consumer.subscribe(topics=[self.settings.topic(topics.STEP_RESULTS)])
-        await self._consumer.start()
+        await _start_at_the_end(self._consumer, self.settings.topic(topics.STEP_RESULTS))
         self._reading = asyncio.create_task(self._read())
         await self.sql(EFFECTS)
 
@@ -125,10 +124,9 @@ class Harness:
 
     @asynccontextmanager
     async def tail(self, topic: str) -> AsyncIterator[Any]:
-        """A consumer of `topic` from its beginning."""
+        """A consumer of what comes to `topic` from now on."""
         consumer = make_consumer(self.settings, group=None)
-        consumer.subscribe(topics=[self.settings.topic(topic)])
-        await consumer.start()
+        await _start_at_the_end(consumer, self.settings.topic(topic))
         try:
             yield consumer
         finally:
@@ -220,3 +218,12 @@ class Harness:
                 if rows and rows[0][0] == expected:
                     return
                 await asyncio.sleep(0.05)
+
+
+async def _start_at_the_end(consumer: Any, topic: str) -> None:
+    """Leave out what other tests have sent."""
+    consumer.subscribe(topics=[topic])
+    await consumer.start()
+    await consumer.seek_to_end()
+    for partition in consumer.assignment():
+        await consumer.position(partition)

@@ -74,10 +74,13 @@ async def test_expired_and_illegible_requests_cost_nobody_else_an_answer(harness
     """An expired one is skipped, an illegible one put aside, the next is answered."""
     topic = harness.settings.topic("forms.requests")
     late = FormRequest(gateway="g1", kind="start", workflow="with_form", time=datetime.now(UTC) - timedelta(seconds=60))
-    await harness.producer.send_all([Outgoing(topic, encode(late), b"g1"), Outgoing(topic, b"nonsense", b"g1")])
-    async with harness.executor(), harness.tail("forms.replies") as replies:
+    async with (
+        harness.executor(),
+        harness.tail("forms.replies") as replies,
+        harness.tail("forms.requests.dlq") as letters,
+    ):
+        await harness.producer.send_all([Outgoing(topic, encode(late), b"g1"), Outgoing(topic, b"nonsense", b"g1")])
         reply = await ask(harness, replies, user_inputs=PAGES)
-        async with harness.tail("forms.requests.dlq") as letters:
-            letter = await letters.getone()
+        letter = await letters.getone()
     assert reply.verdict == "complete"
     assert letter.value == b"nonsense"

@@ -321,8 +321,8 @@ async def test_a_poison_record_is_put_aside_and_the_rest_goes_on(harness: Harnes
     run = Dispatch("five_steps")
     await harness.insert(run)
     good = harness.record(run)
-    await harness.producer.send_all([Outgoing(topic, b"{not json", good.key), good])
     async with harness.executor(), harness.tail("step.commands.dlq") as letters:
+        await harness.producer.send_all([Outgoing(topic, b"{not json", good.key), good])
         await harness.wait_results(run, 5)
         letter = await letters.getone()
     headers = dict(letter.headers)
