@@ -194,7 +194,6 @@ CATALOGUE = (
         'draft.decision.timers.append(Timer("callback_timeout", process.deadline))',
         "pass",
         "an await whose timer fired early never ends",
-        alone=True,
     ),
     Mutation(
         "timeout_needs_no_await",
@@ -252,7 +251,6 @@ CATALOGUE = (
         "    draft.check_broke(fault.message)",
         "    pass",
         "who gave input to a form that breaks waits for an answer for ever",
-        alone=True,
     ),
     Mutation(
         "resume_of_running",

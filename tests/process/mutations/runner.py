@@ -30,7 +30,7 @@ HERE = Path(__file__).resolve().parents[1]
 ROOT = HERE.parents[1]
 PACKAGE = ROOT / "shared" / "stepwire" / "process"
 TESTS = {"rules": HERE / "unit", "world": HERE / "properties"}
-EXAMPLES = 150
+EXAMPLES = 500
 LONGEST_SECONDS = 60
 OPTIONS = (
     *("-q", "-x", "--noconftest", "--import-mode=importlib", "--tb=line", "-p", "no:cacheprovider"),
