@@ -34,6 +34,8 @@ async def run(chassis: Chassis) -> int:
     """Everything a coordinator does, each part as a task of its own."""
     chassis.health.set("partitions", "not assigned yet")
     watch_timeline(chassis.engine)
+    # Connections made before are not known by their timeline: each would look like a failover.
+    await chassis.engine.dispose()
     surroundings = Surroundings(chassis.settings, Manifests(), chassis.settings.required_callback_secrets())
     alarm = Alarm()
     applier = Applier(chassis, surroundings, alarm)
