@@ -9,6 +9,7 @@ from enum import Enum, auto
 from typing import Any
 from uuid import UUID
 
+import psycopg
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -19,12 +20,23 @@ from stepwire.chassis.failpoints import Failpoints
 from stepwire.chassis.settings import Settings
 from stepwire.data import outcomes
 from stepwire.data.session import StepSession, StepTransaction, commit, guard
-from stepwire.flow.errors import CommitRefused
+from stepwire.flow.errors import CommitRefused, StepwireError
 
 IDLE_SECONDS = 1.0
 CAUSES = 20
+IN_FAILED_TRANSACTION = "25P02"
 QUEUE_SECONDS = 3600.0
 """Async steps wait their turn for a connection: that many of them are busy is no failure of the next."""
+
+
+class BrokenTransaction(StepwireError):  # noqa: N818 - named by what it is, as all errors here
+    """A step went on after an error of the database that it caught."""
+
+    def __init__(self, step_name: str) -> None:
+        super().__init__(
+            f"step {step_name!r} caught an error of the database and went on, but its transaction was lost with it: "
+            "put what may fail into `with db.session.begin_nested():`",
+        )
 
 
 class Ending(Enum):
@@ -88,20 +100,29 @@ class Finisher:
 
         Raises:
             CommitRefused: the step tried to commit by itself.
+            BrokenTransaction: the step went on after an error of the database.
             Exception: what the author's own pending writes and deferred constraints raise.
         """
         if transaction.refused:
             raise CommitRefused(transaction.step_name)
         if not transaction.starts and not _touched(session):
             return Ending.NOTHING_WRITTEN
-        session.flush()
-        outcomes.write_starts(session, transaction.starts)
-        sealed = outcomes.seal(session, place.process_id)
+        sealed = self._seal(session, transaction, place)
         if not sealed.whole:
             raise CommitRefused(transaction.step_name)
         if not sealed.wrote:
             return Ending.NOTHING_WRITTEN
         return self._commit(session, place, result)
+
+    def _seal(self, session: Session, transaction: StepTransaction, place: outcomes.Place) -> outcomes.Seal:
+        try:
+            session.flush()
+            outcomes.write_starts(session, transaction.starts)
+            return outcomes.seal(session, place.process_id)
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) == IN_FAILED_TRANSACTION:
+                raise BrokenTransaction(transaction.step_name) from error
+            raise
 
     def _commit(self, session: Session, place: outcomes.Place, result: bytes) -> Ending:
         try:
@@ -140,7 +161,9 @@ def connection_lost(error: BaseException | None) -> bool:
 def _says_so(error: BaseException | None) -> bool:
     """Whether the server itself has said it: SQLAlchemy may see the connection open for another moment."""
     state = getattr(error, "sqlstate", None) or ""
-    return state.startswith(("08", "57P"))
+    # Without a state it was not the server that spoke: nobody opened the door.
+    unheard = isinstance(error, psycopg.OperationalError) and not state
+    return unheard or state.startswith(("08", "57P"))
 
 
 def _touched(session: Session) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import threading
 from collections import defaultdict
@@ -10,6 +11,7 @@ from collections.abc import Generator
 from typing import Any
 
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from stepwire import (
     FormPage,
@@ -298,6 +300,20 @@ def commits() -> State:
 def committing() -> StepList:
     """Be refused."""
     return init >> commits >> done
+
+
+@step("Catch an error of the database")
+def catches() -> State:
+    """Go on in a transaction that is lost."""
+    with contextlib.suppress(DBAPIError):
+        db.session.execute(text("SELECT 1 / 0"))
+    return {"caught": True}
+
+
+@workflow("Goes on after an error of the database")
+def catching() -> StepList:
+    """Be told how to do it."""
+    return init >> catches >> done
 
 
 @step("Start others")

@@ -170,9 +170,20 @@ async def test_a_commit_inside_a_step_is_refused(harness: Harness) -> None:
     assert await harness.sql("SELECT 1 FROM effects") == []
 
 
+async def test_a_step_that_goes_on_after_a_database_error_is_told_how(harness: Harness) -> None:
+    """PostgreSQL has given up its transaction; a savepoint is the remedy."""
+    run = Dispatch("catching")
+    async with harness.executor():
+        await harness.dispatch(run)
+        (result,) = await harness.wait_results(run, 1)
+    assert (result.status, "begin_nested" in result.error.message) == ("failed", True)
+
+
 @pytest.mark.parametrize("ended_by", ["administrator", "lost lease"])
-async def test_a_lost_connection_is_a_failure_unless_the_lease_had_run_out(harness: Harness, ended_by: str) -> None:
-    """A coordinator ends the sessions of an executor whose lease ran out: that is no fault of the step."""
+async def test_a_step_that_lost_its_connection_begins_again_unless_the_lease_had_run_out(
+    harness: Harness, ended_by: str
+) -> None:
+    """What it wrote is rolled back; a coordinator that ended the session has given the run to another."""
     gate = f"ended by {ended_by}"
     run, behind = Dispatch("gated", state={"gate": gate}), Dispatch("five_steps")
     async with harness.executor() as executor:
@@ -185,7 +196,7 @@ async def test_a_lost_connection_is_a_failure_unless_the_lease_had_run_out(harne
         await harness.until(lambda: executor.runs.slots.busy == 0)
         await harness.dispatch(behind)
         await harness.wait_results(behind, 5)
-    assert harness.statuses(run) == ([] if ended_by == "lost lease" else [("2", "failed")])
+    assert harness.statuses(run) == ([] if ended_by == "lost lease" else [("2", "success")])
 
 
 async def test_a_restarted_database_fails_no_later_step(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
