@@ -29,6 +29,7 @@ from stepwire.flow.manifest import Manifest
 from stepwire_coordinator.app import run
 
 DEADLINE_SECONDS = 60.0
+TICK_SECONDS = 0.02
 OFFER = text("""
 INSERT INTO stepwire_engine.manifests (hash, workflow, body)
 VALUES (:hash, :workflow, CAST(:body AS jsonb))
@@ -52,7 +53,8 @@ class Stage:
         self._failpoints = failpoints
         self._tasks: list[asyncio.Task[int]] = []
         self._seen: dict[str, list[ConsumerRecord]] = {}
-        self._arrived = asyncio.Condition()
+        self._values: dict[str, list[dict[str, Any]]] = {}
+        self._news = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -172,8 +174,7 @@ class Stage:
 
     async def answers(self, command_id: str) -> list[dict[str, Any]]:
         """Answers to a command published so far."""
-        records = self._seen.get(topics.PROCESS_EVENTS, [])
-        events = [orjson.loads(r.value) for r in records]
+        events = self._values.get(topics.PROCESS_EVENTS, [])
         return [e for e in events if e["data"].get("command_id") == command_id]
 
     def letters(self, topic: str) -> list[ConsumerRecord]:
@@ -182,7 +183,7 @@ class Stage:
 
     def runs_of(self, process_id: UUID) -> list[dict[str, Any]]:
         """Runs dispatched for a process so far."""
-        runs = [orjson.loads(r.value) for r in self._seen.get(topics.STEP_COMMANDS, [])]
+        runs = self._values.get(topics.STEP_COMMANDS, [])
         return [run for run in runs if run["process_id"] == str(process_id)]
 
     async def events_of(self, process_id: UUID) -> list[dict[str, Any]]:
@@ -282,33 +283,28 @@ class Stage:
 
     async def tick(self) -> None:
         """Let others go on until something was published, or for a moment."""
-        async with self._arrived:
-            waiting = asyncio.create_task(self._arrived.wait())
-            self._arrived.release()
-            await asyncio.wait({waiting}, timeout=0.02)
-            waiting.cancel()
-            await self._arrived.acquire()
-            await asyncio.gather(waiting, return_exceptions=True)
+        waiting = asyncio.ensure_future(self._news.wait())
+        await asyncio.wait({waiting}, timeout=TICK_SECONDS)
+        waiting.cancel()
 
     async def _wait(
         self, topic: str, fits: Callable[[dict[str, Any]], bool], restart: Callable[[], None] = lambda: None
     ) -> dict[str, Any]:
-        async with asyncio.timeout(DEADLINE_SECONDS), self._arrived:
+        async with asyncio.timeout(DEADLINE_SECONDS):
             while True:
+                news = self._news
                 restart()
-                for record in self._seen.get(topic, []):
-                    value: dict[str, Any] = orjson.loads(record.value)
+                for value in self._values.get(topic, []):
                     if fits(value):
                         return value
-                await self._arrived.wait()
+                await news.wait()
 
     async def dead_letter(self, topic: str) -> ConsumerRecord:
         """The first dead letter of a topic."""
-        name = topics.dead_letters(topic)
-        async with asyncio.timeout(DEADLINE_SECONDS), self._arrived:
-            while not self._seen.get(name):
-                await self._arrived.wait()
-            return self._seen[name][0]
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while not self.letters(topic):
+                await self.tick()
+        return self.letters(topic)[0]
 
     async def _read(self) -> None:
         names = [*READ, *(topics.dead_letters(t) for t in topics.ALL)]
@@ -320,10 +316,12 @@ class Stage:
         try:
             await consumer.start()
             async for record in consumer:
-                async with self._arrived:
-                    name = record.topic.removeprefix(self.settings.topic_prefix)
-                    self._seen.setdefault(name, []).append(record)
-                    self._arrived.notify_all()
+                name = record.topic.removeprefix(self.settings.topic_prefix)
+                self._seen.setdefault(name, []).append(record)
+                if name in READ:
+                    self._values.setdefault(name, []).append(orjson.loads(record.value))
+                news, self._news = self._news, asyncio.Event()
+                news.set()
         finally:
             await consumer.stop()
 
