@@ -6,10 +6,11 @@ import asyncio
 from dataclasses import dataclass
 
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from stepwire.chassis.service import Chassis
 from stepwire_coordinator.alarm import Alarm
-from stepwire_coordinator.condemning import condemned
+from stepwire_coordinator.condemning import condemned, reason_of
 from stepwire_coordinator.deciding import decide
 from stepwire_coordinator.faults import Fault, fault_of
 from stepwire_coordinator.ledger import Ledger
@@ -107,7 +108,7 @@ class Applier:
         self._chassis.log.warning(
             "The database did not take a batch; it is tried again.",
             action="batch_retried",
-            error=str(error),
+            error=reason_of(error),
             records=work.size,
         )
         await asyncio.sleep(seconds)
@@ -143,8 +144,9 @@ class Applier:
         self._chassis.log.error(
             "Something can never be applied; it is refused.",
             action="condemned",
-            error=repr(error),
-            exc_info=error,
+            error=reason_of(error),
+            # The trace of a database error shows all parameters, State among them.
+            exc_info=None if isinstance(error, DBAPIError) else error,
         )
         instead, publication = condemned(work, error)
         applied = [Applied(Ledger(), publication)]

@@ -17,7 +17,7 @@ LONGEST_REASON = 500
 
 def condemned(work: Work, error: Exception) -> tuple[Work, Publication]:
     """What is to be applied in place of `work`, which is a single piece, and what is to be published."""
-    message = _message(error)
+    message = f"it cannot be applied: {reason_of(error)}"
     instead = Work(positions=work.positions)
     instead.refused = [_refuse(item, message) for item in work.commands]
     instead.results = [_unusable(item, message) for item in work.results if not _is_condemned(item)]
@@ -55,8 +55,8 @@ def _hopeless(work: Work) -> list[Origin]:
     return [origin for origin in (*refused, *results, *callbacks) if origin is not None]
 
 
-def _message(error: Exception) -> str:
-    """The reason, fit to be stored and shown."""
+def reason_of(error: Exception) -> str:
+    """What went wrong in one line, fit to be stored and shown: without the statement and its parameters."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     told = str(cause).partition("\n")[0].rpartition("'>: ")[2]
-    return f"it cannot be applied: {type(cause).__name__}: {told}"[:LONGEST_REASON].replace("\x00", "?")
+    return f"{type(cause).__name__}: {told}"[:LONGEST_REASON].replace("\x00", "?")
