@@ -87,7 +87,7 @@ def read_result(origin: Origin, *, kept: bool = False) -> ResultItem | None:
         result = decode_result(origin.value)
     except ValidationError as error:
         return _unusable(origin, f"the result is malformed: {_told(error)}", kept=kept)
-    if problem := why_not_storable(origin.value):
+    if problem := why_not_storable(origin.value, numbers=False):
         return _unusable(origin, f"the result cannot be stored: {problem}", kept=kept)
     return ResultItem(result.process_id, result, origin, kept)
 

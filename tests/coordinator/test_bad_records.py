@@ -18,7 +18,7 @@ COMPLETE = [("1", "success"), ("2", "success"), ("3", "success"), ("4", "complet
 FORGED: dict[str, tuple[dict[str, Any], str]] = {
     "NUL deep inside": ({"delta": {"set": {"a": [{"b": "x\x00y"}]}}}, "'delta.set.a[0].b' contains NUL"),
     "a name with NUL": ({"delta": {"set": {"a\x00": 1}}}, "contains NUL"),
-    "an integer too large": ({"delta": {"set": {"a": 2**70}}}, "integer of over 64 bits"),
+    "an integer too large": ({"delta": {"set": {"a": 2**70}}}, "Integer exceeds 64-bit range"),
     "a size too large for its column": ({"state_bytes": 2**40}, "it cannot be applied"),
     "a delay beyond all time": ({"status": "waiting", "retry_after_seconds": 1e300}, "cannot be applied"),
     "a status nobody knows": ({"status": "sleeping"}, "the result is malformed: status"),
@@ -93,7 +93,7 @@ async def test_a_result_for_a_refused_input_check_answers_the_sender(topics: Set
         check = await stage.run_of(process_id, after_epoch=run["epoch"])
         await stage.report(check, "2", delta={"set": {"a": 2**70}})
         refused = await stage.event("command.rejected", command_id)
-        assert "64 bits" in refused["data"]["detail"]
+        assert "64-bit" in refused["data"]["detail"]
         await stage.status(process_id, "failed")
 
 

@@ -87,6 +87,8 @@ def make_engine(
         pool_size=pool_size or settings.pool_size(service),
         pool_timeout=pool_timeout_seconds,
         max_overflow=0,
+        # Errors are logged: State and tokens must not come along. An author's own errors may show what they are about.
+        hide_parameters=service != "executor",
         json_serializer=dumps_json,
         json_deserializer=loads_json,
         connect_args={

@@ -8,14 +8,21 @@ from collections.abc import Iterable
 
 from pydantic_core import from_json
 
-# Searched in every record, so that the slow look at each value is only taken at the few that may need it.
-_SUSPICIOUS = re.compile(rb"\\u0000|NaN|Infinity|[0-9]{19}|[eE]\+?[0-9]{3}")
+# Looked for in every record, so that the slow look at each value is only taken at the few that may need it.
+_SIGNS = (rb"\u0000", b"NaN", b"Infinity")
+# A number begins behind one of these signs, unlike the digits inside an id or a hash.
+_NUMBERS = re.compile(rb"[\[:,\s]-?(?:[0-9]{19}|[0-9]+(?:\.[0-9]+)?[eE]\+?[0-9]{3})")
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
 
 
-def why_not_storable(raw: bytes) -> str | None:
-    """Say what in the JSON document `raw` cannot be stored, and where; None if everything can."""
-    return None if _SUSPICIOUS.search(raw) is None else _problem(from_json(raw), "")
+def why_not_storable(raw: bytes, *, numbers: bool = True) -> str | None:
+    """Say what in the JSON document `raw` cannot be stored, and where; None if everything can.
+
+    Numbers of any size cost the most to look for; our own records need not be searched for them.
+    """
+    if not any(sign in raw for sign in _SIGNS) and not (numbers and _NUMBERS.search(raw)):
+        return None
+    return _problem(from_json(raw), "")
 
 
 def _problem(value: object, path: str) -> str | None:
