@@ -20,9 +20,12 @@ async def ask(harness: Harness, replies: Any, **fields: Any) -> FormReply:
     """Send one request and read its reply."""
     request = FormRequest(**{"gateway": "g1", "kind": "start", "workflow": "with_form", "user": "jane", **fields})
     await harness.producer.send(Outgoing(harness.settings.topic("forms.requests"), encode(request), b"g1"))
-    reply = FormReply.model_validate_json((await replies.getone()).value)
-    assert (reply.request_id, reply.gateway) == (request.id, "g1")
-    return reply
+    while True:
+        # Requests of the test before may be answered once more by the next executor: the topics are shared.
+        reply = FormReply.model_validate_json((await replies.getone()).value)
+        if reply.request_id == request.id:
+            assert reply.gateway == "g1"
+            return reply
 
 
 async def test_the_pages_of_a_start_get_their_verdict(harness: Harness) -> None:
