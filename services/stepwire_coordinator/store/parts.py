@@ -8,6 +8,14 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 
+def column(values: list[Any]) -> list[Any]:
+    """A column of a bulk statement; one of nothing but NULLs is left empty, and `unnest` fills it up.
+
+    Each element of an array costs the driver more than the rest of its way.
+    """
+    return values if any(value is not None for value in values) else []
+
+
 class Parts:
     """Collects data-modifying statements and runs them as the CTEs of one.
 
@@ -25,7 +33,7 @@ class Parts:
     def add(self, name: str, sql: str, values: dict[str, Any]) -> None:
         """Add one statement under a name; its parameters must be named unlike all others."""
         self._sql[name] = sql
-        self._values |= values
+        self._values |= {key: column(value) if type(value) is list else value for key, value in values.items()}
 
     async def execute(self, connection: AsyncConnection) -> None:
         """Write everything."""
