@@ -170,7 +170,7 @@ class Scene:
                 return
             if time.monotonic() > deadline:
                 trouble = "\n".join(map(str, self.sql(TROUBLE, ids, status)))
-                raise AssertionError(f"not all {status} after {seconds:.0f} s: {dict(seen)} of {len(ids)}\n{trouble}")
+                raise TimeoutError(f"not all {status} after {seconds:.0f} s: {dict(seen)} of {len(ids)}\n{trouble}")
             threading.Event().wait(0.05)
 
     def _count(self, ids: list[UUID]) -> Counter[str]:

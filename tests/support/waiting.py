@@ -15,5 +15,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30.0, what: str = "
     # Looking again without a pause would take the processor from those who bring the state about.
     pause = threading.Event()
     while not condition():
-        assert time.monotonic() < deadline, f"{what} was not reached within {seconds:.0f} s"
+        if time.monotonic() >= deadline:
+            message = f"{what} was not reached within {seconds:.0f} s"
+            raise TimeoutError(message)
         pause.wait(POLL_SECONDS)
