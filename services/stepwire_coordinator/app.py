@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Coroutine
 
 from stepwire.chassis.service import Chassis, run_service
@@ -24,8 +23,6 @@ from stepwire_coordinator.timeline import watch_timeline
 from stepwire_coordinator.transaction import Surroundings
 from stepwire_coordinator.watching import Watch
 
-COLLECT_AFTER = (100_000, 10, 10)
-
 
 def main(settings: Settings) -> int:
     """Run a coordinator until it is told to stop; returns the exit code."""
@@ -33,16 +30,9 @@ def main(settings: Settings) -> int:
     return run_service("coordinator", settings, run)
 
 
-def _collect_seldom() -> None:
-    """A batch makes a hundred thousand objects and hardly a cycle: looking for cycles that often took a tenth of it."""
-    gc.freeze()
-    gc.set_threshold(*COLLECT_AFTER)
-
-
 async def run(chassis: Chassis) -> int:
     """Everything a coordinator does, each part as a task of its own."""
     chassis.health.set("partitions", "not assigned yet")
-    _collect_seldom()
     watch_timeline(chassis.engine)
     # Connections made before are not known by their timeline: each would look like a failover.
     await chassis.engine.dispose()

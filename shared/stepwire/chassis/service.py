@@ -29,7 +29,7 @@ from stepwire.chassis.settings import Settings, unknown_settings
 from stepwire.chassis.web import WebServer
 
 DRAIN_SECONDS = 30.0
-COLLECT_AFTER = 50_000
+COLLECT_AFTER = 100_000
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
