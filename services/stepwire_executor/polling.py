@@ -121,11 +121,17 @@ class Poller(ConsumerRebalanceListener):  # type: ignore[misc] # published witho
     async def _poll(self, most: int, timeout_seconds: float) -> Fetched:
         if self.reopen:
             self.reopen = False
-            await self.stop()
-            await self.start()
+            await self._begin_anew()
         self._resume()
         self.polled_at = time.monotonic()
         return await self._read(timeout_ms=int(timeout_seconds * 1000), max_records=most)
+
+    async def _begin_anew(self) -> None:
+        try:
+            await self.stop()
+        except KafkaError as error:
+            self._log.info("The old consumer did not end well.", action="consumer", reason=repr(error))
+        await self.start()
 
     async def _stay(self) -> Fetched:
         self._paused = True
@@ -133,7 +139,14 @@ class Poller(ConsumerRebalanceListener):  # type: ignore[misc] # published witho
         return await self._read(timeout_ms=0)
 
     async def _read(self, **options: int) -> Fetched:
-        polled = await self._consumer.getmany(**options)
+        try:
+            polled = await self._consumer.getmany(**options)
+        except KafkaError as error:
+            # A broker that goes in a bad moment ends the consumer's own tasks; it never comes back by itself.
+            self._log.warning("The consumer broke; it is built anew.", action="consumer", reason=repr(error))
+            self.reopen = True
+            await asyncio.sleep(RETRY_SECONDS)
+            return {}, []
         runs = [await self._decode(record) for records in polled.values() for record in records]
         return polled, [run for run in runs if run is not None]
 

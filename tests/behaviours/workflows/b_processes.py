@@ -67,7 +67,8 @@ ERRORS: dict[str, Exception] = {
 def go(kind: str) -> State:
     """Fail as asked, once."""
     if kind in ERRORS and not is_open():
-        raise ERRORS[kind]
+        # A fresh traceback: the exception itself may have been raised before.
+        raise ERRORS[kind].with_traceback(None)
     return {"went": kind}
 
 
