@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import text
@@ -25,6 +26,7 @@ FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 2.0
 MET_TRIES = 5
 SOON_SECONDS = 0.1
+WAITING_AT_ONCE = 4
 # A fence takes milliseconds; a frozen executor's one may take seconds, and nobody else is to wait for that.
 WAIT_AT_MOST = text("SET LOCAL lock_timeout = '250ms'")
 
@@ -50,6 +52,7 @@ class Applier:
         self._surroundings = surroundings
         self._alarm = alarm
         self._measure = Measure(chassis.metrics)
+        self._waiting = asyncio.Semaphore(WAITING_AT_ONCE)
 
     async def apply(self, work: Work) -> list[Applied]:
         """Apply a batch: rows that somebody else holds are left out, their records set aside.
@@ -60,13 +63,18 @@ class Applier:
         """
         return await self._with_followers(await self._apply(work, Mode.SKIP))
 
-    async def apply_alone(self, work: Work) -> list[Applied]:
-        """Apply what may have to wait for a fence: a moment, then it is deferred.
+    async def apply_alone(self, works: Iterable[Work]) -> list[Applied]:
+        """Apply each piece that may have to wait for a fence by itself: it waits a moment, then it is deferred.
 
         Raises:
             StoppingError: the service stops and the database does not answer.
         """
-        return await self._with_followers(await self._apply(work, Mode.WAIT))
+        applied = await asyncio.gather(*(self._apply_one(work) for work in works))
+        return [done for several in applied for done in several]
+
+    async def _apply_one(self, work: Work) -> list[Applied]:
+        async with self._waiting:
+            return await self._with_followers(await self._apply(work, Mode.WAIT))
 
     async def try_alone(self, work: Work) -> list[Applied]:
         """Apply what is judged anew every second: whatever stands in the way, another look will tell."""

@@ -32,7 +32,6 @@ GATHER_SECONDS = 0.015
 POLL_MS = 500
 ASK_SECONDS = 10.0
 PAUSE_SECONDS = 0.5
-ALONE_AT_ONCE = 4
 POSITIONS = text("""
 SELECT topic_id, partition, next_offset FROM stepwire_engine.result_positions
 WHERE topic_id = ANY(CAST(:ids AS text[]))
@@ -50,7 +49,6 @@ class Consumption:
         self._publisher = publisher
         self._bases = {chassis.settings.topic(name): name for name in READ_TOPICS}
         self._new: set[TopicPartition] = set()
-        self._alone = asyncio.Semaphore(ALONE_AT_ONCE)
         self.topic_ids: dict[str, str] = {}
         self.consumer: AIOKafkaConsumer | None = None
         self.busy = False
@@ -141,7 +139,7 @@ class Consumption:
         return found
 
     async def _begin(self, polled: Polled) -> Polled:
-        """Go back where Kafka's committed offset is ahead of the database: the truth is there."""
+        """Go to where the database is if Kafka's committed offset is further, or forgotten: the truth is there."""
         wanted, self._new = self._new, set()
         consumer = self.consumer
         known = await self._positions()
@@ -150,7 +148,7 @@ class Consumption:
                 continue
             committed = await consumer.committed(partition)
             position = known.get((self.topic_ids[partition.topic], partition.partition), 0)
-            if committed is not None and position < committed:
+            if position > 0 if committed is None else position < committed:
                 self._tell_rewound(partition, position)
                 consumer.seek(partition, position)
                 polled.pop(partition, None)
@@ -174,7 +172,7 @@ class Consumption:
 
     def _tell_rewound(self, partition: TopicPartition, position: int) -> None:
         self._chassis.log.warning(
-            "Kafka's offset is ahead of the database; reading again from there.",
+            "Reading from where the database is, not from Kafka's offset.",
             action="rewound",
             topic=partition.topic,
             partition=partition.partition,
@@ -204,7 +202,8 @@ class Consumption:
             left = until - loop.time()
             if left <= 0 or self._new or self._chassis.stopping.is_set():
                 return
-            self._read(await consumer.getmany(timeout_ms=max(1, int(left * 1000))), intake, reached)
+            polled = await consumer.getmany(timeout_ms=max(1, int(left * 1000)))
+            self._read(await self._begin(polled) if self._new else polled, intake, reached)
 
     def _read(self, polled: Polled, intake: Intake, reached: dict[TopicPartition, int]) -> None:
         for partition, records in polled.items():
@@ -217,19 +216,12 @@ class Consumption:
         """Aborts beat what came with them, but for those of processes that only begin here."""
         started = {process_of(command) for command in intake.work.starts()}
         later = [work for work in intake.alone if _concerns(work, started)]
-        await self._apply_alone(work for work in intake.alone if work not in later)
+        await self._publish(await self._applier.apply_alone(work for work in intake.alone if work not in later))
         for work in intake.work.slices(MOST_COMMANDS):
             await self._publish(await self._applier.apply(work))
-        await self._apply_alone(later)
+        await self._publish(await self._applier.apply_alone(later))
         if intake.dead:
             await self._publisher.bury(intake.dead)
-
-    async def _apply_alone(self, works: Iterable[Work]) -> None:
-        await asyncio.gather(*(self._apply_one(work) for work in works))
-
-    async def _apply_one(self, work: Work) -> None:
-        async with self._alone:
-            await self._publish(await self._applier.apply_alone(work))
 
     async def _publish(self, applied: list[Applied]) -> None:
         for done in applied:

@@ -94,8 +94,7 @@ class Sweeper:
         for work in works:
             if work.size:
                 await self._publish(await self._applier.apply(work))
-        for work in alone:
-            await self._publish(await self._applier.apply_alone(work))
+        await self._publish(await self._applier.apply_alone(alone))
         return _pause(due, full=any(work.size >= MOST for work in works))
 
     async def _publish(self, applied: list[Applied]) -> None:

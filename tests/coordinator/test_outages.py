@@ -85,6 +85,26 @@ async def test_a_database_that_restarts_is_waited_for(
         assert stage.letters("step.results") == stage.letters("process.commands") == []
 
 
+async def test_a_coordinator_stops_in_time_without_its_database(
+    own_server: tuple[Postgres, str], topic_prefix: str, settings: Settings
+) -> None:
+    """What it had read is read again by the next one."""
+    server, url = own_server
+    upgrade(url)
+    own = settings.model_copy(update={"database_url": url})
+    await create_topics(own)
+    async with Stage(own) as stage:
+        await stage.offer(two_steps.manifest)
+        await _complete(stage, await stage.start("two_steps"))
+        await stage.engine.dispose()
+        await asyncio.to_thread(server.stop)
+        late = await stage.start("two_steps")
+        await stage.stop(0)
+        await asyncio.to_thread(server.start)
+        await stage.start_coordinator()
+        await _complete(stage, late)
+
+
 async def test_a_missing_table_is_waited_for(topics: Settings) -> None:
     """A migration that is not done yet is no fault of the records."""
     async with Stage(topics) as stage:
