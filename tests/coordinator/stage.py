@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import orjson
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stepwire.chassis.database import make_engine
 from stepwire.chassis.failpoints import Failpoints
@@ -193,12 +194,12 @@ class Stage:
         return [e for e in events if e["type"] != "stepwire.step.completed"]
 
     @asynccontextmanager
-    async def holding(self, sql: str, **values: Any) -> AsyncIterator[None]:
-        """Somebody else's transaction that holds the rows this statement locks."""
+    async def holding(self, sql: str, **values: Any) -> AsyncIterator[AsyncConnection]:
+        """Somebody else's transaction that holds the rows this statement locks; rolled back unless it is committed."""
         async with self.engine.connect() as connection:
             await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
             await connection.execute(text(sql), values)
-            yield
+            yield connection
 
     async def subscribe(self, *, insync: bool = True) -> UUID:
         """A subscription of its own."""

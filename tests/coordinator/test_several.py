@@ -55,6 +55,23 @@ async def test_two_commands_for_one_process_id_start_one_process(topics: Setting
             assert sorted(answer.get("reason", "") for answer in answers) == ["", *["process_exists"] * 3]
 
 
+async def test_a_start_that_meets_its_process_id_at_once_is_answered(topics: Settings) -> None:
+    """The other one commits between our look and our write: ours is tried again, and finds it."""
+    insert = """INSERT INTO stepwire_engine.processes
+        (process_id, workflow, target, is_task, status, node, manifest, prefix)
+        VALUES (:id, 'two_steps', 'CREATE', false, 'running', '2', :manifest, 'p')"""
+    async with Stage(topics) as stage:
+        await stage.offer(two_steps.manifest)
+        wanted = uuid4()
+        async with stage.holding(insert, id=wanted, manifest=two_steps.manifest.hash) as other:
+            command_id = await stage.command("StartProcess", wanted, workflow="two_steps")
+            await stage.until("SELECT count(*) FROM pg_locks WHERE NOT granted", 1)
+            await other.commit()
+        refused = await stage.event("command.rejected", command_id)
+        assert refused["data"]["reason"] == "process_exists"
+        assert stage.letters("process.commands") == []
+
+
 async def _told(stage: Stage, ids: list[str]) -> bool:
     async with asyncio.timeout(DEADLINE_SECONDS):
         while not all([await stage.answers(command_id) for command_id in ids]):

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from stepwire.chassis.settings import Settings
 from stepwire.contracts.base import encode
-from stepwire.contracts.commands import ResumeProcess, StartProcess, content_hash, process_id_of
+from stepwire.contracts.commands import AddNote, ResumeProcess, StartProcess, content_hash, process_id_of
 from tests.coordinator.flows import task, two_steps
 from tests.coordinator.stage import Stage
 
@@ -21,7 +21,7 @@ FAULT = {"class_name": "ValueError", "message": "no"}
 
 
 async def _write(
-    stage: Stage, command: StartProcess | ResumeProcess, *, age_seconds: float = 0.0, status: str = "received"
+    stage: Stage, command: StartProcess | ResumeProcess | AddNote, *, age_seconds: float = 0.0, status: str = "received"
 ) -> UUID:
     """Write a command as the gateway does, without a record."""
     process_id = command.process_id or process_id_of(command.command_id)
@@ -73,17 +73,24 @@ async def test_a_command_nobody_understands_stops_no_other(topics: Settings) -> 
         await stage.run_of(good)
 
 
-async def test_many_held_commands_do_not_hide_a_new_one(topics: Settings) -> None:
-    """More than one look takes are waiting for their processes; a start behind them is found."""
+async def test_many_starts_that_wait_for_the_end_of_a_pause_hide_no_other_command(topics: Settings) -> None:
+    """There are more of them than one look takes; a note behind them is found and answered."""
     async with Stage(topics) as stage:
         await stage.offer(two_steps.manifest)
-        sql = """INSERT INTO stepwire_engine.commands (command_id, type, process_id, content_hash, body, status)
-            SELECT 'lost-' || n, 'AddNote', gen_random_uuid(), '', convert_to(json_build_object('type', 'AddNote',
-                'command_id', 'lost-' || n, 'process_id', gen_random_uuid(), 'note', 'x')::text, 'UTF8'), 'held'
-            FROM generate_series(1, 600) AS n"""
-        await stage.execute(sql)
-        process_id = await _write(stage, StartProcess(command_id="new", workflow="two_steps"), age_seconds=2.0)
+        process_id = await stage.start("two_steps")
         await stage.run_of(process_id)
+        await stage.event("command.accepted", await stage.command("PauseEngine"))
+        sql = """INSERT INTO stepwire_engine.commands
+            (command_id, type, content_hash, body, status, received_at)
+            SELECT 'held-' || n, 'StartProcess', '', convert_to(json_build_object('type', 'StartProcess',
+                'command_id', 'held-' || n, 'workflow', 'two_steps', 'hold', true)::text, 'UTF8'), 'held',
+                clock_timestamp() - interval '1 hour' FROM generate_series(1, 600) AS n"""
+        await stage.execute(sql)
+        await _write(stage, AddNote(command_id="note", process_id=process_id, note="seen"), age_seconds=2.0)
+        await stage.event("command.accepted", "note")
+        await stage.event("command.accepted", await stage.command("UnpauseEngine"))
+        await stage.until("SELECT count(*) FROM stepwire_engine.commands WHERE status = 'held'", 0)
+        await stage.until("SELECT count(*) FROM stepwire_engine.processes", 601)
 
 
 async def test_a_paused_engine_starts_nothing_but_keeps_what_can_wait(topics: Settings) -> None:
