@@ -9,9 +9,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ONLY ?=
 ARGS ?=
-SOURCES := shared services tests examples bench migrations
+SOURCES := shared services tests examples bench migrations reference
 
-.PHONY: help install lint types contracts test demo bench properties clean
+.PHONY: help install lint types contracts test docs demo bench properties clean
 
 help: ## Show what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -37,6 +37,10 @@ contracts: $(STAMP) ## Check which room imports which
 test: lint types contracts ## Run all checks and all tests, with a real PostgreSQL and a real Kafka
 	$(BIN)/python -m pytest $(ARGS)
 
+docs: $(STAMP) ## Build the documentation into site/; a warning is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "Read site/index.html."
+
 demo: $(STAMP) ## Provision network nodes, kill the executor meanwhile, and prove that nothing is lost or done twice
 	@$(BIN)/python -m examples.node.demo $(ARGS)
 
@@ -47,4 +51,4 @@ properties: $(STAMP) ## Run the property tests with many more examples
 	STEPWIRE_TEST_EXAMPLES=50000 STEPWIRE_PROPERTIES_EXAMPLES=50000 $(BIN)/python -m pytest -k 'propert or machine' --timeout 7200 tests/process tests/flow $(ARGS)
 
 clean: ## Remove the virtual environment and what tools left behind
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
