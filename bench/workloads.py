@@ -80,8 +80,13 @@ async def w2(bench: Bench) -> None:
     async with bench.outside() as outside, Events(outside.bootstrap) as events:
         await _burst(outside, BURST)
         for transport, start in (("kafka", _start_by_kafka), ("http", _start_by_http)):
-            taken = [await _one(outside, events, start, f"w2-{transport}-{run}") for run in range(WARM_UP + RUNS)]
-            bench.show("w2", RUNS, {"transport": transport, **quantiles(taken[WARM_UP:])})
+            for run in range(WARM_UP):
+                await _one(outside, events, start, f"w2-{transport}-warm-{run}")
+            meter = bench.meter()
+            taken = [await _one(outside, events, start, f"w2-{transport}-{run}") for run in range(RUNS)]
+            bench.show(
+                "w2", RUNS, {"transport": transport, **quantiles(taken), "cpu_ms": meter.milliseconds_each(RUNS)}
+            )
         await outside.wait_for_count(BURST + 2 * (WARM_UP + RUNS), COMPLETED_SQL)
 
 
@@ -194,14 +199,14 @@ async def _let_wait(outside: Outside, count: int) -> None:
 
 
 async def _callbacks(bench: Bench, outside: Outside, events: Events, waiting: int) -> dict[str, Any]:
-    answered = [
-        await _callback(bench, outside, events, "bench_callback", f"w3-{waiting}-{run}")
-        for run in range(WARM_UP + RUNS)
-    ]
-    measured = answered[WARM_UP:]
+    for run in range(WARM_UP):
+        await _callback(bench, outside, events, "bench_callback", f"w3-{waiting}-warm-{run}")
+    meter = bench.meter()
+    measured = [await _callback(bench, outside, events, "bench_callback", f"w3-{waiting}-{run}") for run in range(RUNS)]
+    cpu = meter.milliseconds_each(RUNS)
     taken = [await _seconds_until(outside, each, "ran_at") for each in measured]
     validation = [await _seconds_until(outside, each, "checked_at") for each in measured]
-    return {**quantiles(taken), "validation_p50_ms": median_ms(validation), "rss_mb": bench.rss()}
+    return {**quantiles(taken), "validation_p50_ms": median_ms(validation), "cpu_ms": cpu, "rss_mb": bench.rss()}
 
 
 Answered = tuple[UUID, float]

@@ -13,6 +13,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, TopicAlreadyExistsError, for_code
 
 from stepwire.chassis.errors import ChassisError, Unreachable
+from stepwire.chassis.fetch_sessions import FetchSessions
 from stepwire.chassis.kafka_ids import TopicIdsRequest
 from stepwire.chassis.logging import get_logger
 from stepwire.chassis.producer import Outgoing, Producer
@@ -57,7 +58,9 @@ def make_consumer(settings: Settings, *, group: str | None, **overrides: Any) ->
         "max_poll_records": settings.batch_max_records,
         "max_partition_fetch_bytes": settings.max_message_bytes + 64 * 1024,
     }
-    return AIOKafkaConsumer(**{**options, **overrides})
+    consumer = AIOKafkaConsumer(**{**options, **overrides})
+    FetchSessions(consumer._client)  # noqa: SLF001  # fetches go through it alone
+    return consumer
 
 
 def wanted_topics(settings: Settings, queues: Iterable[str] = ()) -> list[str]:
