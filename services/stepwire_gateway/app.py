@@ -17,6 +17,7 @@ from stepwire_gateway.events import Events
 from stepwire_gateway.feed import Feed
 from stepwire_gateway.orders import Orders
 from stepwire_gateway.reads import Reads
+from stepwire_gateway.refusals import Refusals
 from stepwire_gateway.replies import Forms
 from stepwire_gateway.sending import Sender
 from stepwire_gateway.starts import Starts
@@ -50,7 +51,7 @@ class Gateway:
     def app(self) -> FastAPI:
         """The application with all routes."""
         app = docs.new_app()
-        problems.install(app)
+        problems.install(app, Refusals(self._chassis.metrics).count)
         # Before the routes that are described: an awaited system's answer needs nothing of their machinery.
         app.router.routes.insert(0, Route(f"/api{CALLBACK}", self._callbacks.receive, methods=["POST"]))
         app.include_router(self._api(), prefix="/api")

@@ -85,11 +85,11 @@ class Callbacks:
         stored = bodies.storable(payload, "body").decode()
         record = CallbackReceived(source=SOURCE, process_id=found, token=request.path_params["token"], payload=payload)
         callback = Callback(found, known.secret_id, known.node, known.attempt, stored, body_hash(payload), SOURCE)
+        await self._failpoints.hit_async("gateway.received")
         try:
             verdict = await self._database.run(lambda connection: inbox.accept(connection, callback))
         except DatabaseAway:
             return "kafka", await self._by_kafka(record)
-        await self._failpoints.hit_async("gateway.received")
         return verdict.value, self._answer(verdict, record)
 
     def _answer(self, verdict: Verdict, record: CallbackReceived) -> Response:

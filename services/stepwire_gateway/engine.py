@@ -41,6 +41,7 @@ class Engine:
         if not isinstance(body.get("global_lock"), bool):
             raise malformed('the body must be {"global_lock": true} to pause or {"global_lock": false} to go on')
         kind = PauseEngine if body["global_lock"] else UnpauseEngine
+        request.state.command = kind.__name__
         await self._sender.send(build_command(kind, command_id=idempotency_key or str(uuid4())))
         return await self.status(request)
 

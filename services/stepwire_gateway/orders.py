@@ -109,7 +109,7 @@ class Orders:
         """Where the process stands.
 
         Raises:
-            Problem: there is no such process, or the database is away.
+            Problem: there is no such process and no start of one, or the database is away.
         """
         try:
             standing = await self._database.run(lambda connection: process_reads.standing(connection, process_id))
@@ -120,10 +120,10 @@ class Orders:
         return standing
 
     async def _check_resume(self, command: ResumeProcess, standing: Standing) -> None:
-        """What can be refused at once is; the coordinator decides the rest."""
+        """What can be refused at once is; the coordinator decides the rest, also whether an undecided start was one."""
         if standing.status == Status.SUSPENDED:
             await self._forms.check(self._question(command, standing), standing.queue)
-        elif standing.status not in RETRYABLE:
+        elif standing.status is not None and standing.status not in RETRYABLE:
             detail = f"process {command.process_id} is {standing.status} and there is nothing to resume"
             raise refusal(Reason.WRONG_STATUS, detail)
 

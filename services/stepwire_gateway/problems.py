@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -42,11 +42,18 @@ STATUS_OF_REASON: Mapping[str, int] = {
 """Reasons not named here are rules about subscriptions: the state of things conflicts with the wish, 409."""
 
 
+Count = Callable[[Request, "Problem"], None]
+
+
 class Problem(StepwireError):  # noqa: N818  # the word RFC 9457 has for it
-    """A request is refused; `details` are the members that the case needs, such as `form` or `holder`."""
+    """A request is refused; `details` are the members that the case needs, such as `form` or `holder`.
+
+    `answered` says that a coordinator gave this answer, not the gateway by itself.
+    """
 
     def __init__(self, status: int, reason: str, detail: str, **details: Any) -> None:
         super().__init__(detail)
+        self.answered = False
         self.status = status
         self.reason = reason
         self.detail = detail
@@ -83,7 +90,9 @@ def refused_command(answer: Mapping[str, Any]) -> Problem:
     if answer.get("holder"):
         details["holder"] = answer["holder"]
     reason = answer.get("reason") or Reason.MALFORMED
-    return refusal(reason, answer.get("detail") or "the command was refused", **details)
+    problem = refusal(reason, answer.get("detail") or "the command was refused", **details)
+    problem.answered = True
+    return problem
 
 
 def malformed(detail: str, errors: Sequence[Mapping[str, Any]] = ()) -> Problem:
@@ -106,17 +115,22 @@ def kafka_away() -> Problem:
     return Problem(503, "kafka_unavailable", "Kafka cannot be reached at the moment; try again")
 
 
-def install(app: FastAPI) -> None:
-    """Make every refusal and every failure of `app` a problem body."""
-    app.add_exception_handler(Problem, _problem)
+def install(app: FastAPI, count: Count) -> None:
+    """Make every refusal and every failure of `app` a problem body, and tell `count` of refusals."""
+
+    async def problem(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Problem)  # noqa: S101  # registered for this type alone
+        count(request, error)
+        return error.response()
+
+    async def invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101  # registered for this type alone
+        return await problem(request, _invalid(error))
+
+    app.add_exception_handler(Problem, problem)
+    app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _failed)
-
-
-async def _problem(_: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem)  # noqa: S101  # registered for this type alone
-    return error.response()
 
 
 async def _http(_: Request, error: Exception) -> Response:
@@ -127,11 +141,10 @@ async def _http(_: Request, error: Exception) -> Response:
     return response
 
 
-async def _invalid(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101  # registered for this type alone
+def _invalid(error: RequestValidationError) -> Problem:
     errors = [{"loc": list(e["loc"]), "msg": e["msg"], "type": e["type"]} for e in error.errors()]
     detail = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in errors)
-    return malformed(detail, errors).response()
+    return malformed(detail, errors)
 
 
 async def _failed(request: Request, error: Exception) -> Response:

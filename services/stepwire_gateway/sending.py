@@ -79,12 +79,12 @@ class Sender:
 
     async def _record(self, command: Command) -> bool:
         body = encode(command)
+        await self._failpoints.hit_async("gateway.received")
         try:
             is_new = await self._database.run(lambda connection: command_log.record(connection, command, body))
         except DatabaseAway as error:
             raise database_away() from error
         if is_new:
-            await self._failpoints.hit_async("gateway.received")
             self._wake_up(command, body)
         return is_new
 

@@ -7,7 +7,7 @@ its JSON is read only for those who registered for that key, or who follow every
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -125,13 +125,17 @@ class Tail:
         )
         consumer.subscribe([self._events, self._replies])
         try:
-            await consumer.start()
-            await self._position(consumer)
-            self.ready.set()
-            self._health.set(DEPENDENCY, None)
-            await self._read(consumer, stopping)
+            # A broker that takes connections and says nothing must not keep the service from stopping.
+            if await _unless(stopping, self._begin(consumer)):
+                await self._read(consumer, stopping)
         finally:
             await consumer.stop()
+
+    async def _begin(self, consumer: AIOKafkaConsumer) -> None:
+        await consumer.start()
+        await self._position(consumer)
+        self.ready.set()
+        self._health.set(DEPENDENCY, None)
 
     async def _position(self, consumer: AIOKafkaConsumer) -> None:
         """Go to the ends, or where the session before this one was interrupted."""
@@ -194,6 +198,20 @@ def _document(value: bytes | None) -> dict[str, Any] | None:
     except orjson.JSONDecodeError:
         return None
     return document if isinstance(document, dict) else None
+
+
+async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Do `work` unless `event` comes first; says whether it was done."""
+    doing, coming = asyncio.ensure_future(work), asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait({doing, coming}, return_when=asyncio.FIRST_COMPLETED)
+        if doing.done():
+            doing.result()
+        return doing.done()
+    finally:
+        doing.cancel()
+        coming.cancel()
+        await asyncio.gather(doing, coming, return_exceptions=True)
 
 
 async def _until_set(event: asyncio.Event, seconds: float) -> None:

@@ -132,6 +132,25 @@ async def test_an_order_without_an_answer_in_time(stage: Stage) -> None:
     assert (response.status_code, response.headers["location"]) == (202, f"/api/processes/{process_id}")
 
 
+@pytest.mark.parametrize("status", ["received", "held"])
+async def test_an_order_for_a_start_that_is_undecided(stage: Stage, status: str) -> None:
+    """Answered 202 a start has no process yet: what is asked of it is passed on, for a coordinator to keep."""
+    process_id = uuid4()
+    await stage.sql(
+        "INSERT INTO stepwire_engine.commands (command_id, type, process_id, content_hash, body, status) "
+        "VALUES (CAST(:p AS text), 'StartProcess', CAST(:p AS uuid), '', '{}', :status)",
+        p=str(process_id),
+        status=status,
+    )
+    for path in ("resume", "abort"):
+        assert (await stage.http.put(f"/api/processes/{process_id}/{path}")).status_code == 204
+    assert [command["type"] for command in stage.commands] == ["ResumeProcess", "AbortProcess"]
+    await stage.sql(
+        "UPDATE stepwire_engine.commands SET status = 'rejected' WHERE process_id = CAST(:p AS uuid)", p=process_id
+    )
+    assert (await stage.http.put(f"/api/processes/{process_id}/abort")).status_code == 404
+
+
 @pytest.mark.parametrize("process_id", [str(uuid4()), "no-uuid", "%00", "1", "x" * 500])
 @pytest.mark.parametrize(
     ("method", "path", "body"),

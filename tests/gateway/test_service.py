@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from urllib.parse import urlsplit
@@ -10,7 +11,6 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import pytest_asyncio
-from sqlalchemy import text
 
 from stepwire.chassis.database import make_engine
 from stepwire.chassis.kafka import Producer, create_topics
@@ -124,21 +124,67 @@ async def test_tokens_are_never_logged(prepared: Settings) -> None:
         assert token not in str(stored)
 
 
-async def test_it_ends_by_itself_after_the_row_is_written(prepared: Settings) -> None:
-    """Killed between the row and the answer, the command is in the database all the same, and found by a repeat."""
+@pytest.mark.parametrize("kind", ["command", "callback"])
+async def test_killed_before_anything_is_durable(prepared: Settings, kind: str) -> None:
+    """Killed between reading a request and writing it down, it has promised nothing: no answer, and nothing stored."""
     with gateway(environment(prepared, STEPWIRE_FAILPOINTS="gateway.received=kill")) as service:
         await ready(service)
         async with own_stage(prepared, service) as stage:
-            manifest = await stage.offer(workflows.plain())
-            headers = {"Idempotency-Key": "killed-1"}
+            manifest = await stage.offer(workflows.with_callback())
+            process_id = await stage.process(manifest, status="awaiting_callback", node="4.2")
+            starting = f"/api/processes/{(await stage.offer(workflows.plain())).workflow}"
+            path, body = (stage.route(process_id), {"a": 1}) if kind == "callback" else (starting, [])
             with pytest.raises(httpx.TransportError):
-                await stage.http.post(f"/api/processes/{manifest.workflow}", json=[], headers=headers)
+                await stage.http.post(path, json=body, headers={"Idempotency-Key": "killed-1"})
             await until(lambda: not service.running)
-            async with stage.engine.connect() as connection:
-                found = await connection.scalar(
-                    text("SELECT status FROM stepwire_engine.commands WHERE command_id = 'killed-1'")
-                )
-    assert found == "received"
+            commands = await stage.sql("SELECT FROM stepwire_engine.commands WHERE command_id = 'killed-1'")
+            callbacks = await stage.sql(
+                "SELECT FROM stepwire_engine.callback_inbox WHERE process_id = :p", p=process_id
+            )
+    assert (commands, callbacks) == ([], [])
+
+
+async def test_it_stops_while_everything_is_away(prepared: Settings) -> None:
+    """With both away, requests under way and somebody following events, SIGTERM ends it with 0."""
+    there, kafka = urlsplit(prepared.database_url), prepared.kafka_bootstrap.split(":")
+    async with (
+        linked(there.hostname or "", there.port or 0) as database,
+        linked(kafka[0], int(kafka[1])) as broker,
+    ):
+        variables = environment(
+            prepared,
+            STEPWIRE_DATABASE_URL=prepared.database_url.replace(f":{there.port}/", f":{database.port}/"),
+            STEPWIRE_KAFKA_BOOTSTRAP=f"127.0.0.1:{broker.port}",
+        )
+        with gateway(variables) as service:
+            await ready(service)
+            async with own_stage(prepared, service) as stage, stage.http.stream("GET", "/api/events") as response:
+                lines = response.aiter_lines()
+                assert (await anext(lines)).startswith(":")
+                manifest = await stage.offer(workflows.with_callback())
+                process_id = await stage.process(manifest, status="awaiting_callback", node="4.2")
+                assert (await stage.http.get(f"/api/processes/{process_id}")).status_code == 200
+                await database.down()
+                await broker.down()
+                posting = asyncio.create_task(stage.http.post(stage.route(process_id), json={"a": 1}))
+                await asyncio.to_thread(service.wait_output, "PostgreSQL did not do a statement")
+                service.ask_to_stop()
+                code = await asyncio.to_thread(service.wait_end)
+                await asyncio.gather(posting, return_exceptions=True)
+    assert code == 0, service.lines[-20:]
+
+
+async def test_it_stops_while_everything_hangs(prepared: Settings) -> None:
+    """With servers that take connections and never say a word, SIGTERM ends it with 0."""
+    with socket.create_server(("127.0.0.1", 0)) as database, socket.create_server(("127.0.0.1", 0)) as broker:
+        variables = environment(
+            prepared,
+            STEPWIRE_DATABASE_URL=f"postgresql://stepwire@127.0.0.1:{database.getsockname()[1]}/none",
+            STEPWIRE_KAFKA_BOOTSTRAP=f"127.0.0.1:{broker.getsockname()[1]}",
+        )
+        with gateway(variables) as service:
+            await asyncio.to_thread(service.wait_output, "Cannot reach kafka")
+            assert await asyncio.to_thread(service.stop) == 0
 
 
 async def test_it_ends_while_clients_follow_events(prepared: Settings) -> None:

@@ -64,7 +64,12 @@ _SUBSCRIPTIONS = text(
 )
 _STANDING = text(
     """
-    SELECT status, node, workflow, queue, is_task FROM stepwire_engine.processes WHERE process_id = :process_id
+    SELECT p.status, p.node, p.workflow, p.queue, p.is_task,
+        CASE WHEN p.process_id IS NULL THEN EXISTS (
+            SELECT FROM stepwire_engine.commands c
+            WHERE c.process_id = asked.process_id AND c.type = 'StartProcess' AND c.status IN ('received', 'held')) END
+    FROM (SELECT CAST(:process_id AS uuid) AS process_id) AS asked
+    LEFT JOIN stepwire_engine.processes p ON p.process_id = asked.process_id
     """
 )
 _COUNTS = text(
@@ -117,13 +122,13 @@ SORT_COLUMNS = {
 
 
 class Standing(NamedTuple):
-    """Where a process stands, as far as a wish about it is concerned."""
+    """Where a process stands, as far as a wish about it is concerned; `status` is None while its start is undecided."""
 
-    status: str
-    node: str
-    workflow: str
-    queue: str
-    is_task: bool
+    status: str | None
+    node: str = ""
+    workflow: str = ""
+    queue: str = ""
+    is_task: bool = False
 
 
 class EngineState(NamedTuple):
@@ -193,9 +198,11 @@ async def listing(connection: AsyncConnection, selection: Selection) -> tuple[Se
 
 
 async def standing(connection: AsyncConnection, process_id: UUID) -> Standing | None:
-    """Where the process stands, None if there is none."""
-    row = (await connection.execute(_STANDING, {"process_id": process_id})).first()
-    return None if row is None else Standing(*row)
+    """Where the process stands, None if there is none and no start of it is known either."""
+    *found, coming = (await connection.execute(_STANDING, {"process_id": process_id})).one()
+    if coming is None:
+        return Standing(*found)
+    return Standing(None) if coming else None
 
 
 async def status_counts(connection: AsyncConnection) -> dict[bool, dict[str, int]]:
