@@ -20,6 +20,41 @@ class Logged:
     entry: LogEntry
     retries: int = 0
 
+    @property
+    def name(self) -> str:
+        """The name of the step."""
+        return self.entry.name
+
+    @property
+    def node(self) -> str:
+        """Where it stands, as "4" or "4.2"."""
+        return self.entry.node
+
+    @property
+    def status(self) -> str:
+        """What came of it."""
+        return self.entry.status
+
+    @property
+    def attempt(self) -> int:
+        """Counted from 1."""
+        return self.entry.attempt
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """What it put into State."""
+        return self.entry.set
+
+    @property
+    def error(self) -> dict[str, Any] | None:
+        """Why it failed or waits: `class_name`, `message`, `details`, `traceback`."""
+        return self.entry.error
+
+    @property
+    def created_by(self) -> str | None:
+        """Who gave the input, or asked for it."""
+        return self.entry.created_by
+
 
 @dataclass(frozen=True, slots=True)
 class Early:
@@ -47,7 +82,7 @@ class Record:
     def state(self) -> State:
         """State as it is now."""
         state: State = {}
-        for logged in self.log:
+        for logged in list(self.log):
             state = fold(state, Delta(logged.entry.set, list(logged.entry.removed)))
         return state
 

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from stepwire.flow.workflows import Workflow
+from stepwire.process.decision import Emission, Note
 from stepwire.process.model import Process, Status
 from stepwire.testing.engine import InMemory
-from stepwire.testing.records import Logged
+from stepwire.testing.errors import Misuse
+from stepwire.testing.records import Logged, Record
+
+Where = TypeVar("Where", "Result", InMemory)
 
 
 @dataclass(frozen=True)
 class Result:
-    """A process in memory, and the engine it runs in."""
+    """A process in memory, and the engine it runs in; what it shows is always as of now."""
 
     engine: InMemory
     process_id: UUID
 
     @property
+    def record(self) -> Record:
+        """Everything that is kept of the process."""
+        return self.engine.records[self.process_id]
+
+    @property
     def process(self) -> Process:
-        """The process as it is now."""
-        return self.engine.records[self.process_id].process
+        """The process as a value."""
+        return self.record.process
 
     @property
     def status(self) -> Status:
@@ -32,48 +42,105 @@ class Result:
     @property
     def state(self) -> dict[str, Any]:
         """Its State."""
-        return self.engine.state(self.process_id)
+        return self.record.state
 
     @property
     def log(self) -> list[Logged]:
         """What was recorded of its steps."""
-        return self.engine.records[self.process_id].log
+        return self.record.log
+
+    @property
+    def steps(self) -> list[tuple[str, str]]:
+        """Names and statuses of what was recorded of its steps."""
+        return [(logged.name, logged.status) for logged in self.log]
+
+    @property
+    def waiting_on(self) -> dict[str, Any] | None:
+        """What it waits for: `kind`, `detail`, and where there are some `until` and `who`."""
+        return self.process.waiting_on
+
+    @property
+    def form(self) -> dict[str, Any] | None:
+        """The JSON schema of the page it waits for."""
+        return self.process.form
+
+    @property
+    def assignee(self) -> str | None:
+        """Who is to give the input it waits for."""
+        return self.process.assignee
+
+    @property
+    def failed_reason(self) -> str | None:
+        """Why it has failed."""
+        return self.process.failed_reason
+
+    @property
+    def events(self) -> list[Emission]:
+        """What was published about it: `type` and `data`."""
+        return self.record.events
+
+    @property
+    def notes(self) -> list[Note]:
+        """What was noted about it."""
+        return self.record.notes
 
     def __repr__(self) -> str:
-        steps = ", ".join(f"{logged.entry.name}: {logged.entry.status}" for logged in self.log)
-        reason = f", {self.process.failed_reason}" if self.process.failed_reason else ""
+        steps = ", ".join(f"{name}: {status}" for name, status in self.steps)
+        reason = f", {self.failed_reason}" if self.failed_reason else ""
         return f"<{self.process.workflow} {self.status}{reason} ({steps})>"
 
 
-def run_workflow(workflow: Workflow, *pages: dict[str, Any], engine: InMemory | None = None, **fields: Any) -> Result:
+def run_workflow(
+    workflow: Workflow | str,
+    *pages: Any,
+    engine: InMemory | None = None,
+    failing: Mapping[str, BaseException | type[BaseException]] | None = None,
+    **fields: Any,
+) -> Result:
     """Start a workflow with all pages of its form and run it until it waits or ends.
 
     Args:
-        workflow: The workflow.
-        pages: The pages of its start form.
+        workflow: The workflow, or the name of one that `engine` knows.
+        pages: The pages of its start form, one by one or as a list.
         engine: Where it runs; None: an engine of its own.
+        failing: Names of steps, and what each of them raises once instead of being executed.
         fields: More fields of StartProcess, as `reporter="crm"`.
 
     Raises:
         Refused: form, predicate or authorisation said no.
+        Misuse: this is no workflow, or a page is no dict.
     """
-    where = engine or InMemory()
+    where = engine if engine is not None else InMemory()
+    if isinstance(workflow, Workflow):
+        where.know(workflow)
+    for name, error in (failing or {}).items():
+        where.fail_step(name, error)
     return Result(where, where.start(workflow, *pages, **fields))
 
 
-def resume_workflow(result: Result, *pages: dict[str, Any], user: str | None = None) -> Result:
+def resume_workflow(result: Result, *pages: Any, user: str | None = None) -> Result:
     """Give input to a suspended process, or retry a failed or waiting one; returns the same result.
 
     Raises:
         Refused: the input is not valid, or there is nothing to resume.
     """
-    result.engine.resume(result.process_id, *pages, user=user)
+    result_of(result).engine.resume(result.process_id, *pages, user=user)
     return result
 
 
 def abort_workflow(result: Result, *, user: str | None = None, reason: str | None = None) -> Result:
     """End a process; returns the same result."""
-    result.engine.abort(result.process_id, user=user, reason=reason)
+    result_of(result).engine.abort(result.process_id, user=user, reason=reason)
+    return result
+
+
+def skip_step(result: Result, node: str | None = None, state: dict[str, Any] | None = None, **fields: Any) -> Result:
+    """Record the failed step as done by hand, with what it would have put into State; returns the same result.
+
+    Raises:
+        Refused: it has not failed.
+    """
+    result_of(result).engine.skip(result.process_id, node or result.process.node, state, **fields)
     return result
 
 
@@ -83,64 +150,63 @@ def post_callback(result: Result, payload: dict[str, Any], route: str | None = N
     Raises:
         Refused: the route is wrong, or its await is over.
     """
-    result.engine.post_callback(result.process_id, payload, route)
+    result_of(result).engine.post_callback(result.process_id, payload, route)
     return result
 
 
-def skip_time(result: Result, seconds: float | None = None) -> Result:
-    """Let time pass, and retries and timeouts happen that are due meanwhile; None: until the next of them."""
-    result.engine.skip_time(seconds)
-    return result
-
-
-def assert_status(result: Result, *statuses: Status) -> None:
-    """The process has one of these statuses; if not, its steps are told.
+def post_progress(result: Result, progress: Any, route: str | None = None) -> Result:
+    """Tell of work under way on an awaited callback; returns the same result.
 
     Raises:
-        AssertionError: it has another one.
+        Refused: nobody waits for it.
     """
-    if result.status not in statuses:
-        wanted = " or ".join(status.value for status in statuses)
-        message = f"expected {wanted}, found {result!r}\n{result.process.traceback or ''}"
-        raise AssertionError(message)
+    result_of(result).engine.post_progress(result.process_id, progress, route)
+    return result
 
 
-def assert_complete(result: Result) -> None:
-    """The process has completed."""
-    assert_status(result, Status.COMPLETED)
+def skip_time(result: Where, seconds: float | None = None) -> Where:
+    """Let time pass, and retries and timeouts happen that are due meanwhile; None: until the next of them."""
+    _engine(result).skip_time(seconds)
+    return result
 
 
-def assert_failed(result: Result) -> None:
-    """The process has failed; a task may be api_unavailable or inconsistent_data."""
-    assert_status(result, Status.FAILED, Status.API_UNAVAILABLE, Status.INCONSISTENT_DATA)
+def fail_step(
+    result: Where,
+    name: str,
+    error: BaseException | type[BaseException] | None = None,
+    *,
+    times: int = 1,
+) -> Where:
+    """Let the step of that name raise `error` the next `times` times instead of being executed.
 
-
-def assert_suspended(result: Result) -> None:
-    """The process waits for input."""
-    assert_status(result, Status.SUSPENDED)
-
-
-def assert_waiting(result: Result) -> None:
-    """The process waits for its next attempt."""
-    assert_status(result, Status.WAITING)
-
-
-def assert_awaiting_callback(result: Result) -> None:
-    """The process waits for a callback."""
-    assert_status(result, Status.AWAITING_CALLBACK)
-
-
-def assert_aborted(result: Result) -> None:
-    """The process was aborted."""
-    assert_status(result, Status.ABORTED)
+    Raises:
+        Misuse: there is no such step.
+    """
+    _engine(result).fail_step(name, error, times=times)
+    return result
 
 
 def extract_state(result: Result) -> dict[str, Any]:
     """State of the process."""
-    return result.state
+    return result_of(result).state
 
 
 def extract_error(result: Result) -> dict[str, Any] | None:
     """What the last failure says: `class_name`, `message`, `details` and `traceback`; None if nothing has failed."""
-    errors = [logged.entry.error for logged in result.log if logged.entry.error is not None]
+    errors = [logged.error for logged in result_of(result).log if logged.error is not None]
     return errors[-1] if errors else None
+
+
+def _engine(value: Any) -> InMemory:
+    return value if isinstance(value, InMemory) else result_of(value).engine
+
+
+def result_of(value: Any) -> Result:
+    """The value, if it is a result.
+
+    Raises:
+        Misuse: it is none.
+    """
+    if isinstance(value, Result):
+        return value
+    raise Misuse(f"this takes what run_workflow(...) has returned, not a {type(value).__name__}: keep the result")

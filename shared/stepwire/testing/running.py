@@ -6,13 +6,15 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from stepwire.contracts.base import encode
+from stepwire.contracts.commands import StartProcess
 from stepwire.contracts.steps import AnyResult, EngineNodeReached, StepProgressed, StepReported, decode_result
 from stepwire.contracts.tokens import callback_route, make_token
 from stepwire.flow import forms, runner
@@ -29,8 +31,13 @@ from stepwire.flow.types import NodeKind, State
 from stepwire.flow.workflows import Workflow
 from stepwire.process.model import START_CHECK, Process, parent_of, subscription_of, top_of
 from stepwire.process.walk import entered, first_position, following
+from stepwire.testing.failures import Failures
+from stepwire.testing.sessions import Sessions, Work
 
 EXECUTOR = "in memory"
+NEVER = datetime.min.replace(tzinfo=UTC)
+NOT_KEPT = frozenset({"failed", "waiting", "rejected"})
+"""Results of steps whose transaction is rolled back."""
 GOES_ON = frozenset({"success", "skipped"})
 MISSING_PAGE = "a page is missing: send all pages of the form at once"
 
@@ -43,19 +50,30 @@ class Given:
     user: str | None
 
 
+@dataclass(frozen=True)
+class Tools:
+    """What every run needs; `show` takes progress, `is_ours` says whether nobody has taken the run away."""
+
+    sessions: Sessions
+    failures: Failures
+    default_retry: Retry
+    now: datetime = NEVER
+    show: Callable[[AnyResult], object] = bool
+    is_ours: Callable[[Process], bool] = bool
+
+
 @dataclass
 class Run:
-    """One run of a process; `execute` yields a result for each step."""
+    """One run of a process; `execute` yields a result for each step, `starts` are the processes its steps ask for."""
 
     workflow: Workflow
     process: Process
     state: State
     given: Given | None
-    now: datetime
     key: bytes
     secret_id: str
-    default_retry: Retry
-    show: Callable[[AnyResult], object]
+    tools: Tools
+    starts: list[StartProcess] = field(default_factory=list)
     node: str = field(init=False)
     attempt: int = field(init=False)
 
@@ -77,23 +95,42 @@ class Run:
 
     def _next(self, *, granted: bool) -> AnyResult:
         step = self.workflow.step_at(self.node)
-        with use_context(self._context(step)):
+        with use_context(self._context(step)), self._opened(step) as work:
             try:
                 skipped = self._skipped(step)
-                if skipped is None:
-                    return self._perform(step, granted=granted)
+                result = self._perform(step, work, granted=granted) if skipped is None else None
             except Exception as error:  # noqa: BLE001 - whatever an author's code raises is the outcome of its step
-                return self._report(self.node, self._conclude_error(step, error))
+                result = self._report(self.node, self._conclude_error(step, error))
+        if result is not None:
+            return result
         if step.kind.is_engine and skipped == self.node:
             return self._engine_node(condition=False)
-        return self._report(skipped, runner.skipped())
+        return self._report(skipped or self.node, runner.skipped())
 
-    def _perform(self, step: Step, *, granted: bool) -> AnyResult:
+    def _opened(self, step: Step) -> AbstractContextManager[Work]:
+        return self.tools.sessions.opened(self.process.id, step.name, is_async=step.is_async)
+
+    def _perform(self, step: Step, work: Work, *, granted: bool) -> AnyResult:
+        if step.kind.is_engine and not granted:
+            return self._engine_node(condition=True)
+        self.tools.failures.meet(self.workflow, self.node)
+        outcome, fault = self._outcome(step)
+        if outcome.status not in NOT_KEPT and self.tools.is_ours(self.process):
+            self.starts += work.keep()
+        return self._report(self.node, outcome, fault)
+
+    def _outcome(self, step: Step) -> tuple[StepOutcome, dict[str, Any] | None]:
         if step.kind.is_engine:
-            return self._report(self.node, StepOutcome("success")) if granted else self._engine_node(condition=True)
+            return self._locked(step), None
         if step.kind is NodeKind.INPUT:
-            return self._report(self.node, *self._input(step))
-        return self._report(self.node, self._step(step))
+            return self._input(step)
+        return self._step(step), None
+
+    def _locked(self, step: Step) -> StepOutcome:
+        """The lock is taken: keep the subscription as it was before anything is done to it."""
+        subscription_id = self.process.subscription_id
+        backup = self.tools.sessions.backup(subscription_id, self.state) if subscription_id is not None else {}
+        return runner.conclude(step, self.state, backup)
 
     def _skipped(self, step: Step) -> str | None:
         """The node that a false condition skips: this one, or one that is entered with it."""
@@ -116,14 +153,16 @@ class Run:
         return runner.conclude(step, self.state, returned, callback)
 
     def _conclude_error(self, step: Step, error: Exception, callback: CallbackRoute | None = None) -> StepOutcome:
-        return runner.conclude_error(step, error, self.attempt, default_retry=self.default_retry, callback=callback)
+        return runner.conclude_error(
+            step, error, self.attempt, default_retry=self.tools.default_retry, callback=callback
+        )
 
     def _input(self, step: Step) -> tuple[StepOutcome, dict[str, Any] | None]:
         if self.given is None:
             return settle(runner.suspend_async(step, self.state)), None
         given = self.given
-        if not settle(is_authorized(step.resume_auth_callback, given.user)):
-            return _refused("not_allowed", f"{given.user} may not do this")
+        if (refused := _unauthorized(step.resume_auth_callback, given.user)) is not None:
+            return refused
         try:
             return settle(runner.resume_input_async(step, self.state, given.pages)), None
         except (FormIncomplete, FormInvalid) as error:
@@ -131,25 +170,35 @@ class Run:
 
     def _start_check(self) -> tuple[StepOutcome, dict[str, Any] | None]:
         given = self.given or Given((), None)
+        # Nothing a check writes is kept.
+        with self.tools.sessions.opened(self.process.id, "start check", is_async=self._checks_async()):
+            try:
+                refused = _unauthorized(self.workflow.authorize_callback, given.user)
+                return refused or self._filled(given)
+            except (FormIncomplete, FormInvalid) as error:
+                return _refused_pages(error)
+            except Exception as error:  # noqa: BLE001 - an author's form may raise anything; its sender is told
+                return _refused("invalid_input", step_error(error).message)
+
+    def _filled(self, given: Given) -> tuple[StepOutcome, dict[str, Any] | None]:
         context = {
             "process_id": str(self.process.id),
             "reporter": self.process.reporter,
             "workflow_name": self.workflow.name,
             "workflow_target": self.workflow.target.value,
         }
+        filled = settle(forms.start_form_async(self.workflow, context, given.pages))
+        asked = PredicateContext(self.workflow, reporter=self.process.reporter or "", state={**filled, **context})
         try:
-            if not settle(is_authorized(self.workflow.authorize_callback, given.user)):
-                return _refused("not_allowed", f"{given.user} may not do this")
-            filled = settle(forms.start_form_async(self.workflow, context, given.pages))
-            asked = PredicateContext(self.workflow, reporter=self.process.reporter or "", state={**filled, **context})
             verdict = settle(evaluate_predicate(asked))
-        except (FormIncomplete, FormInvalid) as error:
-            return _refused_pages(error)
-        except Exception as error:  # noqa: BLE001 - an author's form or hook may raise anything; its sender is told
-            return _refused("invalid_input", step_error(error).message)
+        except Exception as error:  # noqa: BLE001 - as above
+            return _refused("predicate_failed", step_error(error).message)
         if isinstance(verdict, RunPredicateFail):
             return _refused("predicate_failed", verdict.message)
         return StepOutcome("success", Delta(filled)), None
+
+    def _checks_async(self) -> bool:
+        return forms.is_async_form(self.workflow.initial_input_form)
 
     def _go_on(self, result: StepReported) -> bool:
         """Take the next position, unless the engine has to act first."""
@@ -182,7 +231,7 @@ class Run:
         return CallbackRoute(callback_route(self.process.id, token), token)
 
     def _progressed(self, shown: Any) -> None:
-        self.show(_travelled(StepProgressed(**self._head(self.node), progress=shown)))
+        self.tools.show(_travelled(StepProgressed(**self._head(self.node), progress=shown)))
 
     def _head(self, node: str) -> dict[str, Any]:
         return {"process_id": self.process.id, "epoch": self.process.epoch, "node": node, "attempt": self.attempt}
@@ -200,8 +249,8 @@ class Run:
             **self._head(node),
             "manifest": self.workflow.manifest.hash,
             "status": outcome.status,
-            "started_at": self.now,
-            "completed_at": self.now,
+            "started_at": self.tools.now,
+            "completed_at": self.tools.now,
             "executor": EXECUTOR,
             "delta": outcome.delta.to_json(),
             "state_bytes": len(orjson.dumps(fold(self.state, outcome.delta))),
@@ -256,6 +305,16 @@ def _travelled(result: AnyResult) -> AnyResult:
     return decode_result(encode(result))
 
 
+def _unauthorized(
+    hook: Callable[..., Any] | None, user: str | None
+) -> tuple[StepOutcome, dict[str, Any] | None] | None:
+    try:
+        allowed = settle(is_authorized(hook, user))
+    except Exception as error:  # noqa: BLE001 - a hook that breaks has not said yes
+        return _refused("not_allowed", step_error(error).message)
+    return None if allowed else _refused("not_allowed", f"{user or 'an unknown user'} may not do this")
+
+
 def _refused(reason: str, message: str, errors: Sequence[dict[str, Any]] = ()) -> tuple[StepOutcome, dict[str, Any]]:
     fault = {"class_name": "Refused", "message": message, "errors": list(errors), "reason": reason}
     return StepOutcome("rejected"), fault
@@ -263,5 +322,6 @@ def _refused(reason: str, message: str, errors: Sequence[dict[str, Any]] = ()) -
 
 def _refused_pages(error: FormIncomplete | FormInvalid) -> tuple[StepOutcome, dict[str, Any]]:
     if isinstance(error, FormIncomplete):
-        return _refused("invalid_input", MISSING_PAGE)
+        asked = ", ".join(error.form.get("properties", {})) or "nothing, but it must be there"
+        return _refused("invalid_input", f"{MISSING_PAGE}; the next one asks for: {asked}")
     return _refused("invalid_input", str(error), error.errors)
