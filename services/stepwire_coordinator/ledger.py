@@ -114,6 +114,7 @@ class Ledger:
             row.changed = True
         if decision.dispatch:
             row.dispatched = True
+        row.undone = decision.undone or row.undone
         self._schedule(row, decision)
         for emission in decision.events:
             self.emit(row, emission.type, emission.data)

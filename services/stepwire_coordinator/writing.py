@@ -9,12 +9,15 @@ from uuid import UUID
 import orjson
 from sqlalchemy import text
 
+from stepwire.flow.serialization import Delta
 from stepwire.process.decision import LogEntry
+from stepwire.process.history import History
 from stepwire_coordinator.ledger import FinalAnswer, Ledger
 from stepwire_coordinator.publication import Publication, answer_data, publish_all
 from stepwire_coordinator.store import commands, inbox, journal, locks, processes
 from stepwire_coordinator.store.commands import AnswerRow
 from stepwire_coordinator.store.parts import Parts
+from stepwire_coordinator.store.processes import Loaded
 from stepwire_coordinator.transaction import Transaction
 
 BODIES = text("""
@@ -127,18 +130,32 @@ async def _revoke(tx: Transaction) -> None:
 
 
 async def _photograph_states(tx: Transaction) -> None:
-    """State as each dispatched run begins with it."""
-    rows = [row for row in tx.ledger.rows.values() if row.dispatched]
+    """State as each dispatched run begins with it, and wherever something was undone."""
+    rows = [row for row in tx.ledger.rows.values() if row.dispatched or row.undone]
     if not rows:
         return
     fresh: dict[UUID, list[LogEntry]] = defaultdict(list)
     for process_id, _, entry in tx.ledger.entries:
         fresh[process_id].append(entry)
-    old = [row.process.id for row in rows if row.born is None]
+    old = [row.process.id for row in rows if row.born is None and not row.undone]
     known = await processes.states(tx.connection, old) if old else {}
     for row in rows:
+        if row.undone:
+            row.snapshot = await _told_anew(tx, row, row.undone, fresh[row.process.id])
+            continue
         snapshot, deltas = known.get(row.process.id, (None, []))
         row.snapshot = _folded(snapshot, deltas, fresh[row.process.id])
+
+
+async def _told_anew(tx: Transaction, row: Loaded, undone: str, entries: list[LogEntry]) -> bytes:
+    """State without what `undone` has put there in earlier attempts: no snapshot can be trusted to be older."""
+    history = History(row.process.manifest)
+    for node, attempt, delta in await processes.log_before(tx.connection, row.process.id, undone):
+        history.add(node, attempt, delta)
+    for entry in entries:
+        history.add(entry.node, entry.attempt, Delta(entry.set, list(entry.removed)))
+    history.stand_at(row.process.node, row.process.attempt)
+    return orjson.dumps(history.state)
 
 
 def _folded(snapshot: bytes | None, deltas: list[Any], entries: list[LogEntry]) -> bytes:

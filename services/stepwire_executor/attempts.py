@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 from sqlalchemy import text
@@ -14,6 +15,7 @@ from structlog.typing import FilteringBoundLogger
 
 from stepwire.data import claims, outcomes
 from stepwire.flow.errors import StepwireError
+from stepwire_executor.recollecting import must_recall, recall
 from stepwire_executor.steps import Done, Execution, Verdict, Workshop
 from stepwire_executor.threads import AsyncThread, Job, Threads
 
@@ -23,13 +25,24 @@ _TERMINATE = text("SELECT pg_terminate_backend(:pid)")
 
 
 class StepTimeout(StepwireError):  # noqa: N818 - named by what it is, as all errors here
-    """A step ran longer than it may."""
+    """A step, or the group it belongs to, ran longer than it may."""
 
-    def __init__(self, name: str, seconds: float) -> None:
+    def __init__(self, what: str, seconds: float) -> None:
         super().__init__(
-            f"step {name!r} did not end within {seconds:g} s: give it more time by timeout=, "
-            "or let it wait for less at once",
+            f"{what} did not end within {seconds:g} s: give it more time by timeout=, or let it wait for less at once",
         )
+
+
+class TimeLimit(NamedTuple):
+    """How many seconds an execution has, and whose limit it would break, which is `of_seconds` in all."""
+
+    seconds: float
+    what: str
+    of_seconds: float
+
+    def error(self) -> StepTimeout:
+        """What is told when it is broken."""
+        return StepTimeout(self.what, self.of_seconds)
 
 
 @dataclass(slots=True)
@@ -53,10 +66,16 @@ class Attempts:
 
     async def execute(self, execution: Execution) -> Done:
         """Do it and return what came of it."""
+        if must_recall(execution.run, execution.node):
+            async with self._connection() as connection:
+                await recall(connection, execution.run, execution.node)
+        limit = self._limit(execution)
+        if limit is not None and limit.seconds <= 0:
+            return execution.failed(limit.error())
         job = self._submit(execution)
         underway = self._underway[id(execution)] = _Underway(execution, job)
         try:
-            done = await self._ended(underway)
+            done = await self._ended(underway, limit)
         finally:
             del self._underway[id(execution)]
         if done.verdict is Verdict.UNDECIDED:
@@ -79,33 +98,46 @@ class Attempts:
             return self._loop_thread.submit(execution.perform_async)
         return self._threads.submit(execution.perform)
 
-    async def _ended(self, underway: _Underway) -> Done:
-        limit = underway.execution.node.timeout_seconds or self._shop.settings.step_timeout_seconds
+    def _limit(self, execution: Execution) -> TimeLimit | None:
+        """Its own limit, or what a group around it has left, whichever is over first."""
+        node, spent = execution.node, execution.run.spent
+        own = node.timeout_seconds or self._shop.settings.step_timeout_seconds
+        limits = [] if own is None else [TimeLimit(own, f"step {node.step.name!r}", own)]
+        for group in node.limits:
+            left = group.seconds - spent.get(group.path, 0.0)
+            limits.append(TimeLimit(left, f"group {group.name!r}", group.seconds))
+        return min(limits, default=None)
+
+    async def _ended(self, underway: _Underway, limit: TimeLimit | None) -> Done:
         if limit is None:
             done: Done = await underway.job.future
             return done
         return await self._within(underway, limit)
 
-    async def _within(self, underway: _Underway, limit: float) -> Done:
-        job, left = underway.job, limit
+    async def _within(self, underway: _Underway, limit: TimeLimit) -> Done:
+        job, left = underway.job, limit.seconds
         while left > 0:
             await asyncio.wait({job.future}, timeout=left)
             if job.future.done():
                 done: Done = job.future.result()
                 return done
             # The time in the queue is not the step's.
-            left = limit if job.started_at is None else job.started_at + limit - time.monotonic()
+            left = limit.seconds if job.started_at is None else job.started_at + limit.seconds - time.monotonic()
         return await self._timed_out(underway, limit)
 
-    async def _timed_out(self, underway: _Underway, limit: float) -> Done:
+    async def _timed_out(self, underway: _Underway, limit: TimeLimit) -> Done:
         """Report a timeout, unless the step has committed after all: the database says which was first."""
         execution = underway.execution
         name = execution.node.step.name
-        done = execution.failed(StepTimeout(name, limit))
-        execution.run.plan.observe(execution.node, execution.run.attempt, "failed", limit)
+        done = execution.failed(limit.error())
+        execution.run.plan.observe(execution.node, execution.run.attempt, "failed", limit.seconds)
         known = await self._record_failed(execution, done.record)
         self._log.warning(
-            "A step ran into its time limit.", action="timeout", step=name, seconds=limit, committed=known is not None
+            "A step ran into its time limit.",
+            action="timeout",
+            step=name,
+            seconds=limit.seconds,
+            committed=known is not None,
         )
         await self._abandon(underway)
         return done if known is None else Done(Verdict.RECORDED, report=orjson.loads(known))

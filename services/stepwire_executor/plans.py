@@ -30,13 +30,22 @@ class Place(NamedTuple):
     queue: str
 
 
+class GroupLimit(NamedTuple):
+    """A group, and how many seconds all its sub-steps together may take in one attempt."""
+
+    path: str
+    name: str
+    seconds: float
+
+
 @dataclass(slots=True)
 class NodePlan:
     """One position of a workflow.
 
     `gates` are the callback step and the groups that begin with it, if their conditions are asked before, outermost
     first. `next_place` is what a run that serves its queue does by itself after it; None where the coordinator has to
-    act first.
+    act first. `awaited` is the callback step whose payload has to be placed through its lenses before the validation;
+    `limits` are those of the groups around the node.
     """
 
     path: str
@@ -47,6 +56,8 @@ class NodePlan:
     callback: ManifestNode | None
     next_place: Place | None
     timeout_seconds: float | None
+    awaited: Step | None = None
+    limits: tuple[GroupLimit, ...] = ()
     durations: dict[str, Histogram] = field(default_factory=dict)
     """The histogram of this step by its result: looking up labels costs more than counting."""
 
@@ -54,6 +65,11 @@ class NodePlan:
     def is_engine(self) -> bool:
         """Whether the coordinator performs this node."""
         return self.kind.is_engine
+
+    @property
+    def recalls(self) -> bool:
+        """Whether a run that begins here has to know what the log keeps of the runs before it."""
+        return self.awaited is not None or bool(self.limits)
 
 
 class WorkflowPlan:
@@ -101,6 +117,20 @@ class WorkflowPlan:
             callback=outer if outer is not None and outer.kind is NodeKind.CALLBACK else None,
             next_place=self._next_place(path),
             timeout_seconds=node.timeout_seconds,
+            awaited=self._awaited(path, outer),
+            limits=self._limits(path),
+        )
+
+    def _awaited(self, path: str, outer: ManifestNode | None) -> Step | None:
+        validates = outer is not None and outer.kind is NodeKind.CALLBACK and path == outer.children[-1].path
+        return self.workflow.step_at(outer.path) if outer is not None and validates and outer.focused else None
+
+    def _limits(self, path: str) -> tuple[GroupLimit, ...]:
+        around = (self.manifest.node(one) for one in _outer_paths(path))
+        return tuple(
+            GroupLimit(node.path, node.name, node.timeout_seconds)
+            for node in around
+            if node.kind is NodeKind.GROUP and node.timeout_seconds is not None
         )
 
     def _next_place(self, path: str) -> Place | None:
@@ -112,11 +142,15 @@ class WorkflowPlan:
 
     def _gates(self, path: str) -> tuple[Gate, ...]:
         """What is entered at `path` and asks first whether it is to be entered."""
-        parts = path.split(".")
-        outer = [".".join(parts[:depth]) for depth in range(1, len(parts))]
-        begun = (one for one in outer if first_position(self.manifest.node(one)) == path)
+        begun = (one for one in _outer_paths(path) if first_position(self.manifest.node(one)) == path)
         gates = (Gate(one, self.workflow.step_at(one)) for one in begun)
         return tuple(gate for gate in gates if gate.step.conditional)
+
+
+def _outer_paths(path: str) -> list[str]:
+    """The nodes around `path`, outermost first."""
+    parts = path.split(".")
+    return [".".join(parts[:depth]) for depth in range(1, len(parts))]
 
 
 class Plans:

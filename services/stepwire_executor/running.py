@@ -186,6 +186,7 @@ class Runner:
             run.lost = True
             self._log_of(run).warning("The claim was lost.", action="lost", node=run.node)
             return False
+        run.spend(run.plan.at(run.node).limits, done.seconds)
         taken = await self._publish(run, done.record)
         return taken and self._go_on(run, done.node, done.outcome.status, done.outcome.delta, done.state_bytes)
 

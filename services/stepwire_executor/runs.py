@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -11,10 +12,12 @@ import orjson
 
 from stepwire.contracts.steps import RunSteps
 from stepwire.data.claims import Claimed
+from stepwire.flow.lists import Step
+from stepwire.flow.runner import callback_result
 from stepwire.flow.serialization import Delta, fold
 from stepwire.flow.types import State
 from stepwire.process.model import top_of
-from stepwire_executor.plans import WorkflowPlan
+from stepwire_executor.plans import GroupLimit, WorkflowPlan
 
 GOES_ON = frozenset({"success", "skipped"})
 START_CHECK = "0"
@@ -22,7 +25,11 @@ START_CHECK = "0"
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """What is known of a run while it lasts; `node` and `attempt` are what comes next."""
+    """What is known of a run while it lasts; `node` and `attempt` are what comes next.
+
+    `payload` came by the callback it begins behind and waits to be `placed` in State through a lens; `spent` are the
+    seconds that groups with a time limit have used in this attempt.
+    """
 
     claim: Claimed
     plan: WorkflowPlan
@@ -38,6 +45,10 @@ class Run:
     revoked: bool = False
     lost: bool = False
     disconnections: int = 0
+    recalled: bool = False
+    payload: dict[str, Any] | None = None
+    placed: Delta | None = None
+    spent: dict[str, float] = field(default_factory=dict)
 
     @property
     def process_id(self) -> UUID:
@@ -73,12 +84,26 @@ class Run:
             self.state = fold(self.state, delta)
         self.state_bytes = state_bytes
 
+    def place(self, callback: Step) -> None:
+        """Put the payload where the lenses around `callback` say, once. Raises what a lens of the author's raises."""
+        if self.payload is None or self.placed is not None:
+            return
+        self.placed = callback_result(callback, self.payload, self.state)
+        self.state = fold(self.state, self.placed)
+        self.state_bytes = len(orjson.dumps(self.state))
+
+    def spend(self, limits: Iterable[GroupLimit], seconds: float) -> None:
+        """Count what a step has taken for the groups around it."""
+        for limit in limits:
+            self.spent[limit.path] = self.spent.get(limit.path, 0.0) + seconds
+
     def go_to(self, node: str) -> None:
         """Take `node` as the next position; every top-level node begins with its first attempt."""
         if top_of(node) != top_of(self.node):
             self.attempt = 1
+            self.spent.clear()
         self.node = node
-        self.pages = None
+        self.pages = self.payload = self.placed = None
         self.disconnections = 0
         self.steps_done += 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import Any
@@ -25,14 +25,15 @@ from stepwire.flow.retry import Retry
 from stepwire_executor.leases import Leases, boot_clock
 from stepwire_executor.plans import NodePlan
 from stepwire_executor.reports import Reports, encode
-from stepwire_executor.runs import Run
+from stepwire_executor.runs import GOES_ON, Run
 from stepwire_executor.sizes import StateTooLarge, check_record, check_state, size_after
 from stepwire_executor.transactions import Ending, Finisher, Sessions, connection_lost
 
 RECORD_ROOM = 1024
 """Bytes of a Kafka record besides its value."""
-NOT_KEPT = frozenset({"failed", "waiting", "rejected"})
-"""Results of steps whose transaction is rolled back."""
+NOT_KEPT = frozenset({"failed", "waiting", "rejected", "suspend"})
+"""Results of steps whose transaction is rolled back. A form that asks is called again for the answer, in the same
+attempt: an outcome of the asking would be published in place of it."""
 
 
 class Verdict(Enum):
@@ -62,6 +63,7 @@ class Done:
     state_bytes: int = 0
     committed: bool = False
     connection_lost: bool = False
+    seconds: float = 0.0
     report: dict[str, Any] = field(default_factory=dict)
 
 
@@ -176,6 +178,7 @@ class Execution:
         return True
 
     def _attempt(self) -> Done:
+        self._place_payload()
         outcome = runner.skipped() if self._is_skipped() else self._body.call(self)
         self._shop.failpoints.hit("executor.step_returned")
         done = self._account(outcome)
@@ -187,6 +190,7 @@ class Execution:
         return done
 
     async def _attempt_async(self) -> Done:
+        self._place_payload()
         outcome = runner.skipped() if self._is_skipped() else await self._body.call_async(self)
         await self._shop.failpoints.hit_async("executor.step_returned")
         done = self._account(outcome)
@@ -196,6 +200,10 @@ class Execution:
             if done.committed:
                 await self._shop.failpoints.hit_async("executor.step_committed")
         return done
+
+    def _place_payload(self) -> None:
+        if self.node.awaited is not None:
+            self.run.place(self.node.awaited)
 
     def _is_skipped(self) -> bool:
         """Ask the conditions; one around a callback step or a group skips the whole of it."""
@@ -219,6 +227,8 @@ class Execution:
 
     def _account(self, outcome: StepOutcome) -> Done:
         """Make the record, and look that State and record are small enough, before anything is committed."""
+        if self.run.placed is not None and outcome.status in GOES_ON:
+            outcome = replace(outcome, delta=self.run.placed.then(outcome.delta))
         try:
             return self._recorded(outcome)
         except StateTooLarge as error:
@@ -265,8 +275,8 @@ class Execution:
 
     def _observed(self, done: Done, begun_at: float) -> Done:
         if done.outcome is not None:
-            seconds = time.perf_counter() - begun_at
-            self.run.plan.observe(self.node, self.run.attempt, done.outcome.status, seconds)
+            done.seconds = time.perf_counter() - begun_at
+            self.run.plan.observe(self.node, self.run.attempt, done.outcome.status, done.seconds)
         return done
 
 

@@ -10,7 +10,8 @@ from uuid import UUID, uuid5
 from stepwire.data.process_reads import Row
 from stepwire.flow.errors import UnknownNode
 from stepwire.flow.manifest import Manifest, ManifestNode
-from stepwire.flow.serialization import Delta, fold
+from stepwire.flow.serialization import Delta
+from stepwire.process.history import History
 from stepwire.process.model import top_of
 
 PENDING = "pending"
@@ -22,24 +23,26 @@ Step = dict[str, Any]
 
 
 def visible_steps(
-    process_id: UUID, rows: Sequence[Row], manifest: Manifest | None
+    process_id: UUID, rows: Sequence[Row], manifest: Manifest | None, position: tuple[str, int] | None = None
 ) -> tuple[list[Step], dict[str, Any]]:
-    """The executed steps in their order, and State after the last of them.
+    """The executed steps in their order, and State of a process that stands at `position` (node, attempt) now.
 
     Rows of one attempt of a top-level node are one step: what it waited for is replaced by what came of it, and a
     failed attempt stays visible beside the next.
     """
-    state: dict[str, Any] = {}
+    history = History(manifest)
     steps = []
     for _, group in groupby(rows, key=_group):
         members = list(group)
         changed: dict[str, Any] = {}
         for row in members:
             delta = Delta.from_json(row["delta"]) if row["delta"] else Delta()
-            state = fold(state, delta)
+            history.add(row["node"], row["attempt"], delta)
             changed |= {**delta.set, **dict.fromkeys(delta.removed)}
-        steps.append(_step(process_id, members, manifest, state, changed))
-    return steps, state
+        steps.append(_step(process_id, members, manifest, history.state, changed))
+    if position is not None:
+        history.stand_at(*position)
+    return steps, history.state
 
 
 def pending_steps(manifest: Manifest | None, node: str, attempt: int, executed: Sequence[Step]) -> list[Step]:

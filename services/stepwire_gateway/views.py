@@ -44,7 +44,8 @@ def detail(found: Found) -> dict[str, Any]:
     """One process with its steps, State and next form."""
     process = found.process
     manifest = Manifest.from_json(process["manifest_body"]) if process["manifest_body"] else None
-    steps, state = visible_steps(process["process_id"], found.steps, manifest)
+    position = (process["node"], process["attempt"])
+    steps, state = visible_steps(process["process_id"], found.steps, manifest, position)
     finished = process["status"] in FINISHED
     to_come = [] if finished else pending_steps(manifest, process["node"], process["attempt"], steps)
     return {

@@ -68,7 +68,7 @@ def _seen(record: Record) -> Seen:
     """As the gateway shows it."""
     process = record.process
     rows = [_row(seq, logged) for seq, logged in enumerate(record.log, start=1)]
-    executed, state = visible_steps(process.id, rows, process.manifest)
+    executed, state = visible_steps(process.id, rows, process.manifest, (process.node, process.attempt))
     to_come = [] if process.finished else pending_steps(process.manifest, process.node, process.attempt, executed)
     return Seen(
         process_id=process.id,

@@ -201,6 +201,20 @@ def asking() -> StepList:
     return init >> confirm >> add_one >> done
 
 
+@inputstep("Confirm in writing")
+def confirm_in_writing(state: State) -> Generator[type[FormPage], Confirmation, State]:
+    """Ask, and write something that an input step had better not."""
+    db.session.execute(text("INSERT INTO effects (label) VALUES ('asked')"))
+    page = yield Confirmation
+    return page.model_dump()
+
+
+@workflow("Asks an operator in writing")
+def asking_in_writing() -> StepList:
+    """Wait for input."""
+    return init >> confirm_in_writing >> done
+
+
 class Order(FormPage):
     """The first page."""
 

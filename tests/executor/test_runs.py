@@ -133,6 +133,22 @@ async def test_a_condition_around_a_callback_step_skips_all_of_it(harness: Harne
     assert len(flows.effects["routes"]) == called
 
 
+async def test_a_form_that_wrote_while_it_asked_takes_its_answer(harness: Harness) -> None:
+    """The asking leaves no outcome, which would be published in place of the answer."""
+    asked = Dispatch("asking_in_writing")
+    async with harness.executor():
+        await harness.dispatch(asked)
+        await harness.wait_results(asked, 1)
+        assert await harness.sql("SELECT label FROM effects") == []
+        await harness.sql("UPDATE stepwire_engine.processes SET epoch = 2")
+        answer = Dispatch("asking_in_writing", process_id=asked.process_id, epoch=2, user_inputs=[{"confirmed": True}])
+        await harness.producer.send_all([harness.record(answer)])
+        results = await harness.wait_results(asked, 2)
+    assert [(r.node, r.status) for r in results] == [("2", "suspend"), ("2", "success")]
+    assert results[1].delta.set == {"confirmed": True}
+    assert len(await harness.sql("SELECT label FROM effects")) == 1
+
+
 async def test_an_input_step_suspends_with_its_form(harness: Harness) -> None:
     """The result carries the form's schema and who is to act."""
     run = Dispatch("asking")

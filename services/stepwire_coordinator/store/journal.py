@@ -261,6 +261,8 @@ def _json(value: object) -> str | None:
 
 
 def _delta(entry: LogEntry) -> str | None:
+    if entry.payload is not None:
+        return orjson.dumps({"set": {}, "removed": [], "payload": entry.payload}).decode()
     if not entry.set and not entry.removed:
         return None
     return orjson.dumps({"set": entry.set, "removed": entry.removed}).decode()

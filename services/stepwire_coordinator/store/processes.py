@@ -13,7 +13,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stepwire.flow.manifest import Manifest
-from stepwire.process.model import START_CHECK, Process, Status, parent_of, top_of
+from stepwire.flow.serialization import Delta
+from stepwire.process.model import START_CHECK, Process, Status, top_of
+from stepwire.process.walk import first_position
 
 _COLUMNS = """
     process_id, workflow, manifest, status, node, attempt, epoch, runnable, granted, alone, lost,
@@ -50,6 +52,14 @@ SELECT p.process_id, p.snapshot, (
     WHERE s.process_id = p.process_id AND s.seq > p.snapshot_seq AND s.delta IS NOT NULL)
 FROM stepwire_engine.processes AS p
 WHERE p.process_id = ANY(CAST(:process_ids AS uuid[]))
+""")
+
+# Of the node that is done again, and of all behind it, nothing is read: however often it was tried, this is short.
+STATE_BEFORE = text("""
+SELECT s.node, s.attempt, s.delta FROM stepwire_engine.process_steps AS s
+WHERE s.process_id = :process_id AND s.delta IS NOT NULL
+    AND CAST(string_to_array(s.node, '.') AS int[]) < CAST(string_to_array(:node, '.') AS int[])
+ORDER BY s.seq
 """)
 
 _TYPES = {
@@ -160,6 +170,7 @@ class Loaded:
     born: Birthmarks | None = None
     changed: bool = False
     dispatched: bool = False
+    undone: str | None = None
     snapshot: bytes | None = None
     started_at: datetime | None = None
     modified_at: datetime | None = None
@@ -239,15 +250,21 @@ async def states(
     return {row[0]: (row[1], row[2] or []) for row in rows}
 
 
+async def log_before(connection: AsyncConnection, process_id: UUID, node: str) -> list[tuple[str, int, Delta]]:
+    """Whatever was recorded to change State at nodes before `node`."""
+    rows = await connection.execute(STATE_BEFORE, {"process_id": process_id, "node": node})
+    return [(row[0], row[1], Delta.from_json(row[2])) for row in rows]
+
+
 def executed_prefix(process: Process) -> str:
     """Chain hash an executor must have: of what was executed, with the step it waits in."""
     chain = process.manifest.chain
     if process.node == START_CHECK:
         return chain[0]
-    top = int(top_of(process.node))
-    inside = parent_of(process.node) != "" and not process.node.endswith(".1")
+    top = top_of(process.node)
+    inside = process.node != first_position(process.manifest.node(top))
     waits = process.status in {Status.SUSPENDED, Status.AWAITING_CALLBACK}
-    return chain[top if inside or waits else top - 1]
+    return chain[int(top) if inside or waits else int(top) - 1]
 
 
 def update_values(rows: list[Loaded]) -> dict[str, list[Any]]:

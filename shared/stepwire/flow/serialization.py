@@ -213,6 +213,12 @@ class Delta:
         """Whether nothing changed."""
         return not self.set and not self.removed
 
+    def then(self, later: Delta) -> Delta:
+        """Return what both change, one after the other."""
+        removed = [key for key in self.removed if key not in later.set]
+        kept = {key: value for key, value in self.set.items() if key not in later.removed}
+        return Delta({**kept, **later.set}, list(dict.fromkeys([*removed, *later.removed])))
+
     def to_json(self) -> dict[str, Any]:
         """Return the delta as a JSON object."""
         return {"set": self.set, "removed": self.removed}

@@ -13,7 +13,10 @@ from stepwire.process.model import Process
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One fact in the log of a process."""
+    """One fact in the log of a process.
+
+    `payload` came by a callback and is not in State yet: a lens, the author's code, has to put it there.
+    """
 
     node: str
     name: str
@@ -29,6 +32,7 @@ class LogEntry:
     created_by: str | None = None
     code_version: str | None = None
     body_hash: bytes | None = None
+    payload: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,8 @@ class Decision:
     `repeated` counts an identical failure up instead of adding an entry; `dispatch` sends a run
     of the new epoch; `revoke` takes every older claim away, in a transaction of its own;
     `release` frees locks without touching subscriptions; `set_aside` keeps the event until the
-    process has caught up; `dropped` says why the event changed nothing.
+    process has caught up; `dropped` says why the event changed nothing. `undone` is a callback step
+    or group that is done again from its beginning: State goes back to what it was before it.
     """
 
     process: Process
@@ -115,3 +120,4 @@ class Decision:
     revoke: bool = False
     set_aside: bool = False
     dropped: str | None = None
+    undone: str | None = None

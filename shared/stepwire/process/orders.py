@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from stepwire.contracts.commands import AbortProcess, AddNote, ResumeProcess, SkipStep
 from stepwire.contracts.reasons import Reason
+from stepwire.flow.manifest import ManifestNode
 from stepwire.flow.types import NodeKind
 from stepwire.process.decision import Decision, InputGiven, LogEntry
 from stepwire.process.draft import Draft
-from stepwire.process.model import FINISHED, RETRYABLE, START_CHECK, Process, Status, top_of
+from stepwire.process.model import FINISHED, RETRYABLE, START_CHECK, Process, Status, parent_of, top_of
 from stepwire.process.starting import refuse_start
 from stepwire.process.walk import begin_again, go_on
 
@@ -49,7 +50,7 @@ def skip(process: Process, command: SkipStep, draft: Draft) -> Decision:
         draft.refuse(command.command_id, Reason.WRONG_STATUS, problem)
         return draft.decision
     user = command.user or command.source
-    node = process.manifest.node(top_of(process.node))
+    node = _by_hand(process, command)
     draft.log(
         LogEntry(
             node=node.path,
@@ -63,7 +64,7 @@ def skip(process: Process, command: SkipStep, draft: Draft) -> Decision:
             created_by=user,
         ),
     )
-    # Of a group it is all of it that is done by hand.
+    # The whole of what is named is done by hand: what follows it is next, not what is left of it.
     draft.change(node=node.path)
     draft.note("step_skipped", {"node": node.path, "reason": command.reason}, user)
     draft.answer(command.command_id)
@@ -134,7 +135,14 @@ def _why_not_skip(process: Process, command: SkipStep) -> str | None:
     top = top_of(process.node)
     if command.node not in (top, process.node):
         return f"process {process.id} failed in node {top}, not in {command.node}"
-    kind = process.manifest.node(top).kind
-    if kind in (NodeKind.LOCK, NodeKind.UNLOCK, NodeKind.RELATE):
-        return f"node {top} is performed by the engine itself; retry it instead of skipping it"
+    if _by_hand(process, command).kind is NodeKind.LOCK:
+        # Whoever goes on would believe that it is taken.
+        return f"node {command.node} takes a lock, which nobody can do by hand; retry it instead of skipping it"
     return None
+
+
+def _by_hand(process: Process, command: SkipStep) -> ManifestNode:
+    """What is done by hand: the node that is named, and of a callback step never a part alone."""
+    parent = parent_of(command.node)
+    whole = parent and process.manifest.node(parent).kind is NodeKind.CALLBACK
+    return process.manifest.node(parent if whole else command.node)

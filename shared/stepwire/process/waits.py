@@ -42,7 +42,7 @@ def callback_arrived(process: Process, event: CallbackArrived, draft: Draft) -> 
         message = f"State would grow over its limit by the callback under key '{key}'"
         return _fail_await(draft, "StateTooLarge", message, event.source)
     entry = _await_entry(draft, node.name, "awaiting_callback", event.source)
-    draft.log(_with_callback(entry, key, event))
+    draft.log(_with_callback(entry, None if node.focused else key, event))
     draft.stop(Status.RUNNING, progress=None)
     draft.change(state_bytes=process.state_bytes + event.payload_bytes)
     draft.dispatch()
@@ -181,7 +181,10 @@ def _await_entry(draft: Draft, name: str, status: str, by: str | None) -> LogEnt
     )
 
 
-def _with_callback(entry: LogEntry, key: str, event: CallbackArrived) -> LogEntry:
+def _with_callback(entry: LogEntry, key: str | None, event: CallbackArrived) -> LogEntry:
+    """The payload under its key; behind a lens, which is the author's code, an executor has to put it there."""
+    if key is None:
+        return replace(entry, payload=event.payload, body_hash=event.body_hash)
     return replace(entry, set={key: event.payload}, body_hash=event.body_hash)
 
 

@@ -42,7 +42,7 @@ def following(manifest: Manifest, path: str) -> ManifestNode | None:
 def begun_again(manifest: Manifest, path: str) -> ManifestNode:
     """The node a new attempt begins with: the whole top-level one, unless its group goes on with what failed."""
     node = manifest.node(top_of(path))
-    while node.kind is NodeKind.GROUP and node.retry_from == "failed":
+    while node.kind is NodeKind.GROUP and node.retry_from == "failed" and node.path != path:
         node = next(child for child in node.children if f"{path}.".startswith(f"{child.path}."))
     return node
 
@@ -199,7 +199,9 @@ def _entry(
 
 def begin_again(draft: Draft) -> Decision:
     """Try the node at the position once more, as a new attempt; what the engine performs itself needs no run."""
-    first, asked = entered(begun_again(draft.process.manifest, draft.process.node))
+    again = begun_again(draft.process.manifest, draft.process.node)
+    first, asked = entered(again)
+    draft.decision.undone = again.path if again.children else None
     draft.change(node=first.path, attempt=draft.process.attempt + 1, lost=0, alone=False, progress=None)
     if first.is_engine and not asked:
         return perform(draft, first)

@@ -240,6 +240,7 @@ class Core:
             key=derive_key(SECRET, process.id),
             secret_id=SECRET_ID,
             tools=replace(self._tools, now=self.now, show=partial(self.apply, record)),
+            payload=record.payload,
         )
 
     def _execute(self, run: Run, record: Record) -> None:

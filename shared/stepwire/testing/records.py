@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from stepwire.flow.serialization import Delta, fold
+from stepwire.flow.serialization import Delta
 from stepwire.flow.types import State
 from stepwire.process.decision import Decision, Emission, InputGiven, LogEntry, Note
+from stepwire.process.history import History
 from stepwire.process.model import Process
 
 
@@ -81,10 +82,17 @@ class Record:
     @property
     def state(self) -> State:
         """State as it is now."""
-        state: State = {}
-        for logged in list(self.log):
-            state = fold(state, Delta(logged.entry.set, list(logged.entry.removed)))
-        return state
+        history = History(self.process.manifest)
+        for entry in [logged.entry for logged in list(self.log)]:
+            history.add(entry.node, entry.attempt, Delta(entry.set, list(entry.removed)))
+        history.stand_at(self.process.node, self.process.attempt)
+        return history.state
+
+    @property
+    def payload(self) -> dict[str, Any] | None:
+        """What came by the callback behind which the process stands, where a lens has to put it into State."""
+        last = self.log[-1].entry if self.log else None
+        return last.payload if last is not None and last.attempt == self.process.attempt else None
 
     def take(self, decision: Decision) -> None:
         """Keep what was decided."""

@@ -36,7 +36,7 @@ from stepwire.testing.sessions import Sessions, Work
 
 EXECUTOR = "in memory"
 NEVER = datetime.min.replace(tzinfo=UTC)
-NOT_KEPT = frozenset({"failed", "waiting", "rejected"})
+NOT_KEPT = frozenset({"failed", "waiting", "rejected", "suspend"})
 """Results of steps whose transaction is rolled back."""
 GOES_ON = frozenset({"success", "skipped"})
 MISSING_PAGE = "a page is missing: send all pages of the form at once"
@@ -74,8 +74,10 @@ class Run:
     secret_id: str
     tools: Tools
     starts: list[StartProcess] = field(default_factory=list)
+    payload: dict[str, Any] | None = None
     node: str = field(init=False)
     attempt: int = field(init=False)
+    _placed: Delta | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.node, self.attempt = self.process.node, self.process.attempt
@@ -92,11 +94,13 @@ class Run:
             if not isinstance(result, StepReported) or not self._go_on(result):
                 return
             granted, self.given = False, None
+            self.payload = self._placed = None
 
     def _next(self, *, granted: bool) -> AnyResult:
         step = self.workflow.step_at(self.node)
         with use_context(self._context(step)), self._opened(step) as work:
             try:
+                self._place_payload()
                 skipped = self._skipped(step)
                 result = self._perform(step, work, granted=granted) if skipped is None else None
             except Exception as error:  # noqa: BLE001 - whatever an author's code raises is the outcome of its step
@@ -106,6 +110,13 @@ class Run:
         if step.kind.is_engine and skipped == self.node:
             return self._engine_node(condition=False)
         return self._report(skipped or self.node, runner.skipped())
+
+    def _place_payload(self) -> None:
+        """Put what came by a callback where a lens wants it, before its validation runs."""
+        if self.payload is not None and self._placed is None:
+            callback = self.workflow.step_at(parent_of(self.node))
+            self._placed = runner.callback_result(callback, self.payload, self.state)
+            self.state = fold(self.state, self._placed)
 
     def _opened(self, step: Step) -> AbstractContextManager[Work]:
         return self.tools.sessions.opened(self.process.id, step.name, is_async=step.is_async)
@@ -244,6 +255,7 @@ class Run:
 
     def _report(self, node: str, outcome: StepOutcome, fault: dict[str, Any] | None = None) -> AnyResult:
         error = fault if fault is not None or outcome.error is None else outcome.error.to_json()
+        delta = outcome.delta if self._placed is None else self._placed.then(outcome.delta)
         awaited = self._awaited(outcome)
         report = {
             **self._head(node),
@@ -252,7 +264,7 @@ class Run:
             "started_at": self.tools.now,
             "completed_at": self.tools.now,
             "executor": EXECUTOR,
-            "delta": outcome.delta.to_json(),
+            "delta": delta.to_json() if outcome.status in GOES_ON else outcome.delta.to_json(),
             "state_bytes": len(orjson.dumps(fold(self.state, outcome.delta))),
             "error": error,
             "process_status": outcome.process_status,

@@ -62,6 +62,16 @@ def test_a_callback_goes_under_the_usual_key_where_none_is_named() -> None:
     assert only_entry(decided(process, callback(attempt=2))).set == {"callback_result": {"serial": "X1"}}
 
 
+def test_a_payload_behind_a_lens_is_kept_beside_state() -> None:
+    """Only an executor knows where the lens wants it."""
+    manifest = flows.calling.manifest
+    nodes = tuple(replace(node, focused=True) for node in manifest.nodes)
+    decision = decided(replace(AWAITING, manifest=replace(manifest, nodes=nodes)), callback(attempt=2))
+    entry = only_entry(decision)
+    assert (entry.set, entry.payload, entry.body_hash) == ({}, {"serial": "X1"}, b"hash")
+    assert decision.dispatch
+
+
 @pytest.mark.parametrize(
     ("process", "node", "attempt"),
     [

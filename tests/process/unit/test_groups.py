@@ -21,7 +21,7 @@ from stepwire.flow.steps import (
 from stepwire.flow.workflows import Workflow, workflow
 from stepwire.process import Decision, Process, Status
 from stepwire.process.walk import begun_again, entered, first_position, following
-from tests.process.kit import SUBSCRIPTION, decided, failed_at, process_at, report, resume, skip
+from tests.process.kit import SUBSCRIPTION, decided, failed_at, logged, process_at, report, resume, skip
 
 
 def named(name: str, **options: Any) -> Step:
@@ -150,6 +150,18 @@ def test_a_group_skipped_by_hand_is_left() -> None:
     """All of it."""
     failed = failed_at(DEEP, "2.3.1")
     assert decided(failed, skip(failed, "2")).process.node == "3"
+
+
+@pytest.mark.parametrize(
+    ("failed", "named", "row", "after"),
+    [("2.3.1", "2.3.1", "2.3.1", "2.3.2"), ("2.4", "2.4", "2.4", "3"), ("2.2.2", "2.2.2", "2.2", "2.3.1")],
+)
+def test_a_sub_step_skipped_by_hand_is_left(failed: str, named: str, row: str, after: str) -> None:
+    """The rest of its group follows; of a callback step it is all of it."""
+    process = failed_at(DEEP, failed, attempt=2)
+    decision = decided(process, skip(process, named, state={"a": 1}))
+    assert logged(decision)[0] == (row, "skipped")
+    assert (decision.process.node, decision.dispatch) == (after, True)
 
 
 def test_the_engine_performs_its_nodes_inside_a_group() -> None:

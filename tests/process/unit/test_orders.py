@@ -312,13 +312,21 @@ def test_skip_of_anything_else_is_refused(process: Process, node: str, detail: s
     assert not any((decision.entries, decision.notes))
 
 
-@pytest.mark.parametrize(("workflow", "node"), [(flows.modify, "2"), (flows.modify, "3"), (flows.modify, "5")])
-def test_nodes_of_the_engine_cannot_be_skipped(workflow: Any, node: str) -> None:
-    """A lock that was never taken must not be believed taken."""
-    process = failed_at(workflow, node)
-    answer = only_answer(decided(process, skip(process, node)))
+def test_a_lock_cannot_be_skipped() -> None:
+    """One that was never taken must not be believed taken."""
+    process = failed_at(flows.modify, "3")
+    answer = only_answer(decided(process, skip(process, "3")))
     assert (answer.accepted, answer.reason) == (False, Reason.WRONG_STATUS)
-    assert answer.detail == f"node {node} is performed by the engine itself; retry it instead of skipping it"
+    assert answer.detail == "node 3 takes a lock, which nobody can do by hand; retry it instead of skipping it"
+
+
+@pytest.mark.parametrize(("workflow", "node", "after"), [(flows.modify, "2", "3"), (flows.late_lock, "5", "6")])
+def test_other_nodes_of_the_engine_can_be_skipped(workflow: Any, node: str, after: str) -> None:
+    """Without a subscription they can never be performed, and the process could only be aborted."""
+    process = failed_at(workflow, node, subscription_id=SUBSCRIPTION)
+    decision = decided(process, skip(process, node))
+    assert logged(decision) == [(node, "skipped")]
+    assert decision.process.node == after
 
 
 @pytest.mark.parametrize("status", list(Status))
