@@ -51,7 +51,7 @@ class Applier:
         self._chassis = chassis
         self._surroundings = surroundings
         self._alarm = alarm
-        self._measure = Measure(chassis.metrics)
+        self._measure = Measure(chassis.metrics, chassis.tracing)
         self._waiting = asyncio.Semaphore(WAITING_AT_ONCE)
 
     async def apply(self, work: Work) -> list[Applied]:

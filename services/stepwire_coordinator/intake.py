@@ -18,6 +18,7 @@ from stepwire.contracts.commands import (
 from stepwire.contracts.reasons import DeadLetter
 from stepwire.contracts.steps import ResultHead, decode_result
 from stepwire.contracts.storable import why_not_storable
+from stepwire.contracts.tracing import traceparent_in
 from stepwire.process.happenings import Unusable
 from stepwire_coordinator.work import CallbackItem, CommandItem, Origin, RefusedItem, ResultItem, Work
 
@@ -53,6 +54,8 @@ class Intake:
         if isinstance(command, RefusedCommand):
             self.work.refused.append(RefusedItem(command, origin))
             return
+        if traceparent := traceparent_in(origin.headers):
+            command = command.model_copy(update={"traceparent": traceparent})
         item = CommandItem(command, origin)
         # An abort raises the epoch: a transaction of its own may wait for a fence, a batch must not.
         target = Work() if isinstance(command, AbortProcess) else self.work
@@ -125,6 +128,7 @@ def origin_of(record: ConsumerRecord, topic_id: str) -> Origin:
         record.offset,
         record.key,
         record.value or b"",
+        record.headers,
     )
 
 

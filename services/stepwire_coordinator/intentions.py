@@ -24,6 +24,7 @@ from stepwire.contracts.commands import (
 )
 from stepwire.contracts.reasons import Reason
 from stepwire.contracts.tokens import derive_key
+from stepwire.contracts.tracing import derived_traceparent
 from stepwire.process.decision import Answer
 from stepwire.process.starting import Birth, accept_start, conceive
 from stepwire_coordinator.engine_orders import pause_engine, resume_all, set_in_sync, unpause_engine
@@ -200,11 +201,22 @@ def _give_birth(tx: Transaction, command: StartProcess, birth: Birth) -> None:
     key = derive_key(secret.value, birth.process.id)
     marks = Birthmarks(secret.id, key, command.priority, command.on_conflict, command.hold)
     row = Loaded(birth.process, event_seq=0, callback_key=key, secret_id=secret.id, born=marks)
+    row.traceparent = _trace_of(tx, command.traceparent, birth.process.id)
     row.changed = True
     tx.ledger.rows[birth.process.id] = row
     tx.ledger.take(row, accept_start(birth, command, tx.now))
     if birth.process.pending_command is not None:
         tx.ledger.pending.append(command.command_id)
+
+
+def _trace_of(tx: Transaction, given: str | None, process_id: UUID) -> str | None:
+    """The trace to be kept; None for one that anybody can derive.
+
+    Whether a trace that begins here is sampled is decided now, for everybody who takes part.
+    """
+    if given not in {None, derived_traceparent(process_id)}:
+        return given
+    return derived_traceparent(process_id, sampled=True) if tx.surroundings.settings.tracing else None
 
 
 def _order(tx: Transaction, item: CommandItem, standing: Standing) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from stepwire.contracts.tracing import trace_headers
 from stepwire.process.decision import Answer, Decision, Emission, InputGiven, LogEntry, Note, Timer
 from stepwire_coordinator.store.inbox import Await
 from stepwire_coordinator.store.journal import Aside
@@ -87,9 +88,17 @@ class Ledger:
 
     def bury(self, origin: Origin, error: str, *, kept: bool) -> None:
         """Make a dead letter; one that was set aside is read nowhere again, so it goes through the outbox."""
+        origin = self._traced(origin)
         if kept:
             self.taken.append(origin)
         (self.letters if kept else self.dead).append((origin, error))
+
+    def _traced(self, origin: Origin) -> Origin:
+        """A record of a process belongs to the trace of the process, whatever it came with."""
+        row = next((row for found, row in self.rows.items() if str(found).encode() == origin.key), None)
+        if row is None or row.traceparent is None:
+            return origin
+        return origin._replace(headers=trace_headers(row.traceparent, row.process.id))
 
     def emit(self, row: Loaded, event_type: str, data: dict[str, Any]) -> None:
         """Publish an event of this process with the next number."""

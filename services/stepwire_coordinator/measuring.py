@@ -6,18 +6,24 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from stepwire.chassis.metrics import Metrics
 from stepwire_coordinator.ledger import FinalAnswer
+from stepwire_coordinator.traces import traceparent_of
 from stepwire_coordinator.transaction import Transaction
+
+if TYPE_CHECKING:
+    from stepwire.chassis.spans import Tracing
 
 
 class Measure:
     """Counts what was committed, and nothing that was not."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        """Count there."""
+    def __init__(self, metrics: Metrics, tracing: Tracing | None = None) -> None:
+        """Count there, and make a span of each batch where spans are asked for."""
         self._metrics = metrics
+        self._tracing = tracing
 
     @contextmanager
     def batch(self) -> Iterator[Callable[[Transaction], None]]:
@@ -30,6 +36,11 @@ class Measure:
             self._count_drops(tx)
             self._count_answers(tx)
             self._count_ends(tx)
+            if self._tracing is not None:
+                elapsed_ns = int((time.perf_counter() - started) * 1e9)
+                traceparents = (traceparent_of(row) for row in tx.ledger.rows.values())
+                attributes = {"stepwire.records": tx.work.size, "stepwire.processes": len(tx.ledger.rows)}
+                self._tracing.batch("batch", time.time_ns() - elapsed_ns, attributes, traceparents)
 
         yield committed
 

@@ -21,6 +21,7 @@ from stepwire.contracts.events import (
 from stepwire_coordinator.ledger import FinalAnswer
 from stepwire_coordinator.packing import pack
 from stepwire_coordinator.store.processes import Loaded, executed_prefix
+from stepwire_coordinator.traces import Traces, headers_of_letter
 from stepwire_coordinator.transaction import Transaction
 from stepwire_coordinator.work import Origin
 
@@ -50,12 +51,13 @@ class Publication:
 def publish_all(tx: Transaction, pages: dict[str, dict[str, Any]]) -> Publication:
     """Prepare everything this transaction publishes once it is committed."""
     publication = Publication(dead=tx.ledger.dead, letters=tx.ledger.letters)
-    publication.runs = [_run(tx, row, pages) for row in tx.ledger.rows.values() if row.dispatched]
+    traces = Traces(tx)
+    publication.runs = [_run(tx, row, pages, traces) for row in tx.ledger.rows.values() if row.dispatched]
     for given in tx.ledger.answers:
-        _add_answer(tx, publication, given)
-    _add_events(tx, publication)
-    _add_unlocked(tx, publication)
-    _add_feed(tx, publication)
+        _add_answer(tx, publication, given, traces)
+    _add_events(tx, publication, traces)
+    _add_unlocked(tx, publication, traces)
+    _add_feed(tx, publication, traces)
     _add_letters(tx, publication)
     if publication.kept:
         publication.outbox_id = uuid4()
@@ -79,7 +81,7 @@ def answer_data(given: FinalAnswer) -> dict[str, Any]:
     return data
 
 
-def _run(tx: Transaction, row: Loaded, pages: dict[str, dict[str, Any]]) -> Outgoing:
+def _run(tx: Transaction, row: Loaded, pages: dict[str, dict[str, Any]], traces: Traces) -> Outgoing:
     settings, process = tx.surroundings.settings, row.process
     given = pages.get(process.pending_command or "", {})
     snapshot = row.snapshot or b"{}"
@@ -105,10 +107,10 @@ def _run(tx: Transaction, row: Loaded, pages: dict[str, dict[str, Any]]) -> Outg
         "alone": process.alone,
     }
     topic = settings.topic(topics.step_commands(process.queue))
-    return Outgoing(topic, orjson.dumps(record), str(process.id).encode())
+    return Outgoing(topic, orjson.dumps(record), str(process.id).encode(), traces[process.id])
 
 
-def _add_answer(tx: Transaction, publication: Publication, given: FinalAnswer) -> None:
+def _add_answer(tx: Transaction, publication: Publication, given: FinalAnswer, traces: Traces) -> None:
     answer = given.answer
     event_type = COMMAND_ACCEPTED if answer.accepted else COMMAND_REJECTED
     event_id = given.event_id or uuid4()
@@ -117,12 +119,13 @@ def _add_answer(tx: Transaction, publication: Publication, given: FinalAnswer) -
     value = orjson.dumps(cloud_event(event_type, str(event_id), subject, tx.now, answer_data(given)))
     settings = tx.surroundings.settings
     topic = settings.topic(topics.PROCESS_EVENTS)
-    publication.kept.append(Outgoing(topic, value, subject.encode()))
+    headers = traces.of_answer(given)
+    publication.kept.append(Outgoing(topic, value, subject.encode(), headers))
     if given.reply_to and not topics.is_ours(given.reply_to.removeprefix(settings.topic_prefix)):
-        publication.replies.append(Outgoing(given.reply_to, value, subject.encode()))
+        publication.replies.append(Outgoing(given.reply_to, value, subject.encode(), headers))
 
 
-def _add_events(tx: Transaction, publication: Publication) -> None:
+def _add_events(tx: Transaction, publication: Publication, traces: Traces) -> None:
     topic = tx.surroundings.settings.topic(topics.PROCESS_EVENTS)
     for event in tx.ledger.events:
         subject = str(event.process_id)
@@ -135,19 +138,19 @@ def _add_events(tx: Transaction, publication: Publication) -> None:
             emission.data,
             sequence=event.sequence,
         )
-        publication.kept.append(Outgoing(topic, orjson.dumps(value), subject.encode()))
+        publication.kept.append(Outgoing(topic, orjson.dumps(value), subject.encode(), traces[event.process_id]))
 
 
-def _add_unlocked(tx: Transaction, publication: Publication) -> None:
+def _add_unlocked(tx: Transaction, publication: Publication, traces: Traces) -> None:
     """Subscriptions brought back in sync by hand: of no process, so without a sequence."""
     topic = tx.surroundings.settings.topic(topics.PROCESS_EVENTS)
     for subscription_id in tx.ledger.unlocked:
         subject = str(subscription_id)
         value = cloud_event(SUBSCRIPTION_UNLOCKED, new_id(), subject, tx.now, {"subscription_id": subject})
-        publication.kept.append(Outgoing(topic, orjson.dumps(value), subject.encode()))
+        publication.kept.append(Outgoing(topic, orjson.dumps(value), subject.encode(), traces[subscription_id]))
 
 
-def _add_feed(tx: Transaction, publication: Publication) -> None:
+def _add_feed(tx: Transaction, publication: Publication, traces: Traces) -> None:
     topic = tx.surroundings.settings.topic(topics.PROCESS_EVENTS)
     for process_id, _, entry in tx.ledger.entries:
         subject = str(process_id)
@@ -161,7 +164,7 @@ def _add_feed(tx: Transaction, publication: Publication) -> None:
             "completed_at": entry.completed_at,
         }
         value = cloud_event(STEP_COMPLETED, new_id(), subject, tx.now, data)
-        publication.feed.append(Outgoing(topic, orjson.dumps(value), subject.encode()))
+        publication.feed.append(Outgoing(topic, orjson.dumps(value), subject.encode(), traces[process_id]))
 
 
 def _add_letters(tx: Transaction, publication: Publication) -> None:
@@ -176,6 +179,7 @@ def dead_letter(origin: Origin, error: str, *, most_bytes: int) -> Outgoing:
     One that would not fit with its headers is cut to `most_bytes`, and says how long it was.
     """
     headers = [
+        *headers_of_letter(origin),
         ("x-error", error.encode()),
         ("x-topic", origin.topic.encode()),
         ("x-partition", str(origin.partition).encode()),

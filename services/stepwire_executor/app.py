@@ -113,6 +113,7 @@ def _workshop(chassis: Chassis, leases: Leases, sessions: Sessions) -> Workshop:
             factor=settings.retrystep_factor,
             max_delay_seconds=settings.retrystep_max_delay_seconds,
         ),
+        tracing=chassis.tracing,
     )
 
 

@@ -16,6 +16,7 @@ from structlog.typing import FilteringBoundLogger
 from stepwire.data import claims, outcomes
 from stepwire.flow.errors import StepwireError
 from stepwire_executor.recollecting import must_recall, recall
+from stepwire_executor.spans import awaited, plain
 from stepwire_executor.steps import Done, Execution, Verdict, Workshop
 from stepwire_executor.threads import AsyncThread, Job, Threads
 
@@ -95,8 +96,8 @@ class Attempts:
 
     def _submit(self, execution: Execution) -> Job:
         if execution.is_async:
-            return self._loop_thread.submit(execution.perform_async)
-        return self._threads.submit(execution.perform)
+            return self._loop_thread.submit(awaited(execution, self._shop.tracing))
+        return self._threads.submit(plain(execution, self._shop.tracing))
 
     def _limit(self, execution: Execution) -> TimeLimit | None:
         """Its own limit, or what a group around it has left, whichever is over first."""

@@ -12,6 +12,7 @@ from structlog.typing import FilteringBoundLogger
 from stepwire.chassis.kafka import Outgoing, Producer
 from stepwire.contracts import topics
 from stepwire.contracts.reasons import DeadLetter
+from stepwire.contracts.tracing import trace_headers, traceparent_in
 
 
 class DeadLetters:
@@ -33,8 +34,9 @@ class DeadLetters:
             reason=detail,
         )
         self._counter.labels(record.topic, error.value).inc()
+        key = (record.key or b"").decode("utf-8", "replace")
         headers = (
-            *record.headers,
+            *(record.headers if traceparent_in(record.headers) else trace_headers(None, key)),
             ("x-error", error.value.encode()),
             ("x-topic", record.topic.encode()),
             ("x-partition", str(record.partition).encode()),

@@ -18,6 +18,7 @@ from stepwire.chassis.kafka import Outgoing, Producer
 from stepwire.contracts.base import encode
 from stepwire.contracts.forms import FormReply, FormRequest, FormVerdict
 from stepwire.contracts.reasons import DeadLetter
+from stepwire.contracts.tracing import trace_headers, traceparent_in
 from stepwire.data.states import standing_of
 from stepwire.flow.errors import UnknownNode
 from stepwire.flow.types import NodeKind
@@ -142,7 +143,8 @@ class FormService:
             return
         reply = await self._desk.answer(request)
         try:
-            await self._producer.send(Outgoing(self._replies, encode(reply), request.gateway.encode()))
+            headers = trace_headers(traceparent_in(record.headers), str(request.process_id or request.id))
+            await self._producer.send(Outgoing(self._replies, encode(reply), request.gateway.encode(), headers))
         except ChassisError as error:
             self._log.warning("A form reply was not taken.", action="reply", reason=str(error))
 

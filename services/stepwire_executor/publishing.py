@@ -8,6 +8,7 @@ from structlog.typing import FilteringBoundLogger
 
 from stepwire.chassis.errors import ChassisError, KafkaUnavailable
 from stepwire.chassis.kafka import Outgoing, Producer
+from stepwire.contracts.tracing import Headers
 
 Waiting = list[tuple[Outgoing, asyncio.Future[None]]]
 
@@ -23,12 +24,12 @@ class Publisher:
         self._waiting: Waiting = []
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def publish(self, key: bytes, value: bytes) -> asyncio.Future[None]:
+    def publish(self, key: bytes, value: bytes, headers: Headers = ()) -> asyncio.Future[None]:
         """Send one record; the future raises `RecordTooLarge` or `TopicRefused`, and waits while Kafka is away."""
         future: asyncio.Future[None] = self._loop.create_future()
         if not self._waiting:
             self._loop.call_soon(self._flush)
-        self._waiting.append((Outgoing(self._topic, value, key), future))
+        self._waiting.append((Outgoing(self._topic, value, key, headers), future))
         return future
 
     def _flush(self) -> None:

@@ -208,17 +208,19 @@ class Runner:
 
     async def _publish(self, run: Run, record: bytes) -> bool:
         try:
-            await self._publisher.publish(run.key, record)
+            await self._publisher.publish(run.key, record, run.headers)
         except ChassisError as error:
             # It will never be taken as it is: what is reported instead is small.
             self._log_of(run).error("A result was refused by Kafka.", action="publish", reason=str(error))
             outcome = StepOutcome("failed", error=step_error(error))
-            await self._publisher.publish(run.key, self._plain_report(run, outcome, run.state_bytes))
+            record = self._plain_report(run, outcome, run.state_bytes)
+            await self._publisher.publish(run.key, record, run.headers)
             return False
         return True
 
     def _progressed(self, run: Run, node: str, attempt: int, shown: Any) -> None:
-        self._publisher.publish(run.key, encode(self._shop.reports.progress(run, node, attempt, shown)))
+        record = encode(self._shop.reports.progress(run, node, attempt, shown))
+        self._publisher.publish(run.key, record, run.headers)
 
     def _route(self, run: Run, node: NodePlan) -> CallbackRoute | None:
         if node.callback is None or node.step.callback_route_key is None:

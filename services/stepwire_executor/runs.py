@@ -11,6 +11,7 @@ from uuid import UUID
 import orjson
 
 from stepwire.contracts.steps import RunSteps
+from stepwire.contracts.tracing import Headers, trace_headers
 from stepwire.data.claims import Claimed
 from stepwire.flow.lists import Step
 from stepwire.flow.runner import callback_result
@@ -39,6 +40,7 @@ class Run:
     user: str | None
     node: str
     attempt: int
+    headers: Headers
     outcomes: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     begun_at: float = field(default_factory=time.monotonic)
     steps_done: int = 0
@@ -64,6 +66,11 @@ class Run:
     def key(self) -> bytes:
         """Kafka key of its results."""
         return str(self.claim.process_id).encode()
+
+    @property
+    def traceparent(self) -> str:
+        """The trace its steps belong to."""
+        return self.headers[0][1].decode()
 
     @property
     def reporter(self) -> str:
@@ -121,6 +128,7 @@ def make_run(claim: Claimed, plan: WorkflowPlan, record: RunSteps | None) -> Run
         user=asked[1],
         node=claim.node,
         attempt=claim.attempt,
+        headers=trace_headers(claim.traceparent, claim.process_id),
         outcomes=_outcomes(claim),
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum, auto
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -28,6 +28,9 @@ from stepwire_executor.reports import Reports, encode
 from stepwire_executor.runs import GOES_ON, Run
 from stepwire_executor.sizes import StateTooLarge, check_record, check_state, size_after
 from stepwire_executor.transactions import Ending, Finisher, Sessions, connection_lost
+
+if TYPE_CHECKING:
+    from stepwire.chassis.spans import Tracing
 
 RECORD_ROOM = 1024
 """Bytes of a Kafka record besides its value."""
@@ -82,6 +85,7 @@ class Workshop:
     finisher: Finisher
     reports: Reports
     default_retry: Retry
+    tracing: Tracing | None = None
 
     def may_start(self, run: Run) -> bool:
         """Whether a step of `run` may have effects now: asked at the last moment, in the thread itself."""

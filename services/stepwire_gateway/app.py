@@ -22,6 +22,7 @@ from stepwire_gateway.replies import Forms
 from stepwire_gateway.sending import Sender
 from stepwire_gateway.starts import Starts
 from stepwire_gateway.tail import Tail
+from stepwire_gateway.tracing import Traced
 from stepwire_gateway.workflows import Workflows
 
 CALLBACK = "/processes/{process_id}/callback/{token}"
@@ -51,6 +52,7 @@ class Gateway:
     def app(self) -> FastAPI:
         """The application with all routes."""
         app = docs.new_app()
+        app.add_middleware(Traced, tracing=self._chassis.tracing)
         problems.install(app, Refusals(self._chassis.metrics).count)
         # Before the routes that are described: an awaited system's answer needs nothing of their machinery.
         app.router.routes.insert(0, Route(f"/api{CALLBACK}", self._callbacks.receive, methods=["POST"]))

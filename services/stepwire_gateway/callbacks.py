@@ -18,6 +18,7 @@ from stepwire.contracts import topics
 from stepwire.contracts.base import encode
 from stepwire.contracts.callbacks import AnyCallback, CallbackProgress, CallbackReceived, body_hash
 from stepwire.contracts.tokens import Token, WrongTokenError, derive_key, read_token, verify_token
+from stepwire.contracts.tracing import trace_headers
 from stepwire.data import inbox
 from stepwire.data.inbox import Await, Callback, Verdict
 from stepwire_gateway import bodies
@@ -25,6 +26,7 @@ from stepwire_gateway.background import Background
 from stepwire_gateway.database import Database, DatabaseAway
 from stepwire_gateway.problems import Problem, database_away, kafka_away, malformed, unknown_process
 from stepwire_gateway.sending import WAKE_UP_SECONDS
+from stepwire_gateway.tracing import current_traceparent
 
 SOURCE = "http"
 KAFKA_SECONDS = 5.0
@@ -125,7 +127,8 @@ class Callbacks:
         return _done(202)
 
     async def _publish(self, record: AnyCallback, seconds: float) -> None:
-        outgoing = Outgoing(self._topic, encode(record), str(record.process_id).encode())
+        headers = trace_headers(current_traceparent(), record.process_id)
+        outgoing = Outgoing(self._topic, encode(record), str(record.process_id).encode(), headers)
         await self._producer.send(outgoing, deadline_seconds=seconds)
 
     async def _check_awaiting(self, process_id: UUID, token: Token) -> None:

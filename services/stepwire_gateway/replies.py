@@ -18,8 +18,10 @@ from stepwire.contracts import topics
 from stepwire.contracts.base import encode
 from stepwire.contracts.forms import FormReply, FormRequest
 from stepwire.contracts.reasons import Reason
+from stepwire.contracts.tracing import trace_headers
 from stepwire_gateway.problems import NOT_EXTENDED, Problem, kafka_away, refusal
 from stepwire_gateway.tail import Tail
+from stepwire_gateway.tracing import current_traceparent
 
 ASK_AGAIN_SECONDS = 0.2
 SILENCE_SECONDS = 2.0
@@ -76,11 +78,10 @@ class Forms:
             return None
 
     async def _publish(self, request: FormRequest, queue: str) -> None:
-        record = Outgoing(
-            self._settings.topic(topics.forms_requests(queue)),
-            encode(request),
-            str(request.process_id or request.id).encode(),
-        )
+        subject = str(request.process_id or request.id)
+        headers = trace_headers(current_traceparent(), subject)
+        topic = self._settings.topic(topics.forms_requests(queue))
+        record = Outgoing(topic, encode(request), subject.encode(), headers)
         try:
             await self._producer.send(record, deadline_seconds=self._settings.form_timeout_seconds)
         except KafkaUnavailable as error:

@@ -16,12 +16,14 @@ from stepwire.contracts import topics
 from stepwire.contracts.base import encode
 from stepwire.contracts.commands import Command, content_hash, kafka_key
 from stepwire.contracts.reasons import Reason
+from stepwire.contracts.tracing import trace_headers
 from stepwire.data import command_log
 from stepwire.data.command_log import ANSWERED, LoggedAnswer, LoggedCommand
 from stepwire_gateway.answers import Answers, Waiter
 from stepwire_gateway.background import Background
 from stepwire_gateway.database import Database, DatabaseAway
 from stepwire_gateway.problems import Problem, database_away, malformed, refusal, refused_command
+from stepwire_gateway.tracing import current_traceparent
 
 GATEWAY = "stepwire/gateway"
 WAKE_UP_SECONDS = 2.0
@@ -89,7 +91,9 @@ class Sender:
         return is_new
 
     def _wake_up(self, command: Command, body: bytes) -> None:
-        record = Outgoing(self._settings.topic(topics.PROCESS_COMMANDS), body, kafka_key(command))
+        key = kafka_key(command)
+        headers = trace_headers(command.traceparent, key.decode())
+        record = Outgoing(self._settings.topic(topics.PROCESS_COMMANDS), body, key, headers)
         self.background.start(self._announce(record, command.command_id))
 
     async def _announce(self, record: Outgoing, command_id: str) -> None:
@@ -151,7 +155,7 @@ def build_command(kind: type[C], **values: Any) -> C:
         Problem: a value cannot be used.
     """
     try:
-        return kind(source=GATEWAY, **values)
+        return kind(source=GATEWAY, traceparent=current_traceparent(), **values)
     except ValidationError as error:
         errors = [{"loc": list(e["loc"]), "msg": e["msg"], "type": e["type"]} for e in error.errors()]
         detail = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in errors)

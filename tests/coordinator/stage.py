@@ -24,6 +24,7 @@ from stepwire.chassis.logging import get_logger
 from stepwire.chassis.metrics import Metrics
 from stepwire.chassis.service import Chassis
 from stepwire.chassis.settings import Settings
+from stepwire.chassis.spans import Tracing
 from stepwire.contracts import topics
 from stepwire.contracts.commands import process_id_of
 from stepwire.flow.manifest import Manifest
@@ -48,6 +49,7 @@ class Stage:
     def __init__(self, settings: Settings, coordinators: int = 1, failpoints: str = "") -> None:
         self.settings = settings
         self.chassis: list[Chassis] = []
+        self.tracing: Tracing | None = None
         self.engine = make_engine(settings, service="gateway")
         self.producer = Producer(settings)
         self._coordinators = coordinators
@@ -337,4 +339,5 @@ class Stage:
             health=Health(),
             failpoints=Failpoints.parse(failpoints, testing=True),
             log=get_logger(),
+            tracing=self.tracing,
         )

@@ -20,6 +20,7 @@ from stepwire.chassis.logging import get_logger
 from stepwire.chassis.metrics import Metrics
 from stepwire.chassis.service import Chassis
 from stepwire.chassis.settings import Settings
+from stepwire.chassis.spans import Tracing
 from stepwire.contracts import topics
 from stepwire.contracts.base import encode
 from stepwire.contracts.steps import AnyResult, RunSteps, decode_result
@@ -73,6 +74,7 @@ class Harness:
         self.producer = Producer(settings)
         self.registry = Registry.discover([workflows])
         self.results: list[AnyResult] = []
+        self.tracing: Tracing | None = None
         self._consumer = make_consumer(self.settings, group=None)
         self._reading: asyncio.Task[None] | None = None
 
@@ -110,6 +112,7 @@ class Harness:
             health=Health(),
             failpoints=Failpoints.parse(failpoints, testing=True),
             log=get_logger(),
+            tracing=self.tracing,
         )
         await chassis.producer.start()
         executor = build(chassis)

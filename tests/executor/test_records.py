@@ -49,6 +49,7 @@ def run() -> Run:
         subscription_id=None,
         secret_id=None,
         callback_key=None,
+        traceparent=None,
         snapshot=b'{"a": 1}',
         body=None,
         outcomes=[],

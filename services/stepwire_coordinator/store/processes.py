@@ -29,7 +29,7 @@ _COLUMNS = """
 LOAD = text(f"""
 SELECT {_COLUMNS}, clock_timestamp() AS now, EXISTS (
     SELECT 1 FROM stepwire_engine.set_aside AS s WHERE s.process_id = p.process_id) AS behind, (
-    SELECT c.reply_to FROM stepwire_engine.commands AS c WHERE c.command_id = p.pending_command)
+    SELECT c.reply_to FROM stepwire_engine.commands AS c WHERE c.command_id = p.pending_command), traceparent
 FROM stepwire_engine.processes AS p
 WHERE process_id = ANY(CAST(:process_ids AS uuid[]))
 ORDER BY process_id
@@ -106,6 +106,7 @@ _BORN_TYPES = _TYPES | {
     "labels": "text",
     "on_conflict": "text",
     "hold": "bool",
+    "traceparent": "text",
 }
 _JSON = frozenset({"form", "waiting_on", "progress", "labels"})
 _PLAIN = [name for name in _TYPES if name not in {"process_id", "dispatched", "snapshot", "finished"}]
@@ -174,6 +175,7 @@ class Loaded:
     snapshot: bytes | None = None
     started_at: datetime | None = None
     modified_at: datetime | None = None
+    traceparent: str | None = None
 
     @property
     def waiting_since(self) -> datetime | None:
@@ -215,7 +217,7 @@ def read_row(row: Sequence[Any], manifest: Manifest) -> Loaded:
         reporter=row[28],
         labels=row[29],
     )
-    return Loaded(process, row[30], row[31], row[32], started_at=row[33], modified_at=row[34])
+    return Loaded(process, row[30], row[31], row[32], started_at=row[33], modified_at=row[34], traceparent=row[38])
 
 
 async def load(
@@ -336,4 +338,5 @@ def _born_values(row: Loaded) -> tuple[Any, ...]:
         _json(p.labels or {}),
         born.on_conflict,
         born.hold,
+        row.traceparent,
     )

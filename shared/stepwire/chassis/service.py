@@ -10,6 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -26,7 +27,11 @@ from stepwire.chassis.kafka import ping as ping_kafka
 from stepwire.chassis.logging import configure_logging, get_logger
 from stepwire.chassis.metrics import Metrics
 from stepwire.chassis.settings import Settings, unknown_settings
+from stepwire.chassis.tracing import make_tracing
 from stepwire.chassis.web import WebServer
+
+if TYPE_CHECKING:
+    from stepwire.chassis.spans import Tracing
 
 DRAIN_SECONDS = 30.0
 COLLECT_AFTER = 100_000
@@ -50,6 +55,7 @@ class Chassis:
     log: FilteringBoundLogger
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     instance: str = field(default_factory=lambda: str(uuid4()))
+    tracing: Tracing | None = None
 
 
 Main = Callable[[Chassis], Awaitable[int | None]]
@@ -99,6 +105,7 @@ class _Run:
             failpoints=failpoints,
             log=get_logger(),
         )
+        self._chassis.tracing = make_tracing(settings, service, self._chassis.instance)
         # From the first request on: the server listens before anything else is known.
         self._chassis.health.set("work", "waits for what the service needs")
 
@@ -108,6 +115,8 @@ class _Run:
         for sentence in unknown_settings():
             chassis.log.warning(sentence, action="settings")
         async with AsyncExitStack() as stack:
+            if chassis.tracing is not None:
+                stack.push_async_callback(asyncio.to_thread, chassis.tracing.close)
             stack.push_async_callback(chassis.engine.dispose)
             stack.push_async_callback(chassis.producer.stop)
             server = self._server(app)

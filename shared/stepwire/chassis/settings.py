@@ -81,6 +81,7 @@ class Settings(BaseModel):
     accept_wait_seconds: Seconds = 5.0
     batch_max_records: Count = 1000
     prometheus: bool = True
+    tracing: bool = False
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["console", "json"] | None = None
     migrations: str | None = None

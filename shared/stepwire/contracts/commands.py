@@ -9,18 +9,23 @@ from typing import Annotated, Any, Literal, TypeGuard
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import orjson
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from stepwire.contracts.base import CommandId, Page, Record, Text
 from stepwire.contracts.reasons import Reason
 from stepwire.contracts.storable import why_not_storable
+from stepwire.contracts.tracing import legible_traceparent
 
 
 class Command(Record):
-    """A wish that is answered exactly once; `command_id` is its idempotency key."""
+    """A wish that is answered exactly once; `command_id` is its idempotency key.
+
+    `traceparent` is what came in the header of that name, kept for the time when the record itself is gone.
+    """
 
     command_id: CommandId
     reply_to: Text | None = None
+    traceparent: Annotated[str | None, BeforeValidator(legible_traceparent)] = None
 
 
 class StartProcess(Command):
@@ -162,8 +167,8 @@ def process_id_of(command_id: str) -> UUID:
 
 
 def content_hash(command: Command) -> bytes:
-    """SHA-256 of what the command asks for; a resent record with a new id or time is the same."""
-    asked = command.model_dump(mode="json", exclude={"id", "time", "source", "command_id"})
+    """SHA-256 of what the command asks for; a resent record with a new id, time or trace is the same."""
+    asked = command.model_dump(mode="json", exclude={"id", "time", "source", "command_id", "traceparent"})
     return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).digest()
 
 

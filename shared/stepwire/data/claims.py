@@ -38,6 +38,7 @@ class Claimed(NamedTuple):
     subscription_id: UUID | None
     secret_id: str | None
     callback_key: bytes | None
+    traceparent: str | None
     snapshot: bytes | None
     body: bytes | None
     outcomes: list[bytes]
@@ -53,7 +54,7 @@ class Waiting(NamedTuple):
 
 
 _COLUMNS = """p.process_id, p.epoch, p.workflow, p.node, p.attempt, p.queue, p.granted, p.alone, p.prefix,
-        p.reporter, p.subscription_id, p.secret_id, p.callback_key"""
+        p.reporter, p.subscription_id, p.secret_id, p.callback_key, p.traceparent"""
 
 # Outcomes are looked for at every claim. They can be there whenever an epoch was raised without progress: after a lost
 # claim, but also after a revocation, a drain or a gap whose run had committed a step just before. Telling these from
