@@ -115,3 +115,13 @@ def test_pool_sizes_follow_the_service() -> None:
     settings = Settings(executor_threads=4)
     assert (settings.pool_size("coordinator"), settings.pool_size("executor")) == (10, 20)
     assert Settings(database_pool_size=3).pool_size("executor") == 3
+
+
+def test_an_address_for_spans_turns_them_on() -> None:
+    """OpenTelemetry's own variable is enough, and ours has the last word."""
+    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
+    assert load_settings(endpoint).tracing
+    assert not load_settings({**endpoint, "STEPWIRE_TRACING": "false"}).tracing
+    assert not load_settings({}).tracing
+    shown = {line.name: line.source for line in describe_settings(endpoint)}
+    assert shown["STEPWIRE_TRACING"] == "OTEL_EXPORTER_OTLP_ENDPOINT"

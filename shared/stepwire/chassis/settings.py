@@ -18,6 +18,7 @@ from stepwire.chassis.errors import SettingsError
 
 PREFIX = "STEPWIRE_"
 ENV_FILE = "STEPWIRE_ENV_FILE"
+OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 SECRETS = frozenset({"callback_secrets"})
 HIDDEN = "********"
 
@@ -172,6 +173,9 @@ def read_environment(environ: Mapping[str, str] | None = None) -> dict[str, tupl
     if path := environ.get(ENV_FILE):
         _collect(_env_file(path), path, found)
     _collect(environ, "environment", found)
+    if environ.get(OTLP_ENDPOINT):
+        # Whoever says where spans go wants some.
+        found.setdefault("tracing", ("true", OTLP_ENDPOINT))
     return found
 
 
