@@ -55,7 +55,7 @@ MEANINGS: Mapping[str, str] = {
     "accept_wait_seconds": "How long the gateway waits for the answer to a command before it says 202.",
     "batch_max_records": "How many records the coordinator puts into one transaction.",
     "prometheus": "Whether `/metrics` is served.",
-    "tracing": "Whether spans are exported by OTLP; on where `OTEL_EXPORTER_OTLP_ENDPOINT` is set. Needs `stepwire[tracing]`.",
+    "tracing": "Whether spans are exported by OTLP; on where `OTEL_EXPORTER_OTLP_ENDPOINT` is set.",
     "log_level": "`DEBUG`, `INFO`, `WARNING` or `ERROR`.",
     "log_format": "`console` or `json`; without it console on a terminal, else JSON.",
     "migrations": "The package whose folder `versions` holds the migrations of your own tables.",
