@@ -122,7 +122,7 @@ class Runner:
         except NoCallbackKey as error:
             done = execution.failed(error)
         finally:
-            progress.closed = True
+            progress.close()
         return await self._report(run, done)
 
     async def _execute(self, run: Run, node: NodePlan, body: Body) -> bool:
@@ -220,7 +220,12 @@ class Runner:
 
     def _progressed(self, run: Run, node: str, attempt: int, shown: Any) -> None:
         record = encode(self._shop.reports.progress(run, node, attempt, shown))
-        self._publisher.publish(run.key, record, run.headers)
+        sent = self._publisher.publish(run.key, record, run.headers)
+        sent.add_done_callback(partial(self._told, run))
+
+    def _told(self, run: Run, sent: asyncio.Future[None]) -> None:
+        if not sent.cancelled() and (error := sent.exception()) is not None:
+            self._log_of(run).warning("News of a step were refused.", action="progress", reason=str(error))
 
     def _route(self, run: Run, node: NodePlan) -> CallbackRoute | None:
         if node.callback is None or node.step.callback_route_key is None:

@@ -79,6 +79,18 @@ def test_a11_a_group_has_a_time_limit(door: HttpDoor | KafkaDoor) -> None:
     assert (door.told(process_id), seen.state["said"]) == (["while", "while"], ["never"])
 
 
+def test_c29_progress_gives_more_time(door: HttpDoor | KafkaDoor) -> None:
+    """The deadline that is shown moves with each news."""
+    process_id = door.start("c29_extended")
+    seen = door.wait(process_id, "awaiting_callback")
+    before = (seen.waiting_on or {})["until"]
+    door.post_progress(process_id, handed_out(seen), "half")
+    seen = door.wait(process_id, "awaiting_callback", until=lambda seen: seen.progress == "half")
+    assert (seen.waiting_on or {})["until"] > before
+    door.post_callback(process_id, handed_out(seen), {"value": 1})
+    assert door.wait(process_id, "completed").state["said"] == ["answered"]
+
+
 def test_a08_an_exception_says_when(driver: Driver) -> None:
     """Of a plain step as of one with a policy."""
     process_id = driver.start("a08_later")

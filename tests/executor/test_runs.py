@@ -314,6 +314,8 @@ async def test_a_step_starts_processes_with_its_commit_and_tells_of_its_progress
     async with harness.executor():
         await harness.dispatch(run)
         await harness.until(lambda: ("2", "success") in harness.statuses(run))
+    told = [r.progress for r in harness.of(run) if r.type == "StepProgressed"]
+    assert told[-1] == {"percent": 99}
     started = next(r for r in harness.of(run) if r.type == "StepReported").delta.set["started"]
     rows = await harness.sql("SELECT command_id, process_id, status FROM stepwire_engine.commands ORDER BY command_id")
     assert [(row[0], str(row[1]), row[2]) for row in rows] == [

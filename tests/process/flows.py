@@ -61,6 +61,7 @@ def always(state: dict[str, Any]) -> bool:
 
 
 order = callback_step("Order", reserve, configure, result_key="ordered", timeout=CALLBACK_TIMEOUT_SECONDS)
+order_while_it_moves = callback_step("Order", reserve, configure, timeout=30.0, extended_by_progress=True)
 order_for_ever = callback_step("Order", call, call)
 
 
@@ -92,6 +93,12 @@ def asking() -> StepList:
 def calling() -> StepList:
     """Start, a step, a callback with a timeout, one without, a step, Done."""
     return begin >> reserve >> order >> order_for_ever >> configure
+
+
+@workflow("A callback that takes long", target=Target.CREATE)
+def calling_slowly() -> StepList:
+    """Start, a step, a callback whose time progress extends, a step, Done."""
+    return begin >> reserve >> order_while_it_moves >> configure
 
 
 @workflow("Changes a subscription", target=Target.MODIFY)

@@ -37,6 +37,7 @@ class Step:
         scopes: Conditions and lenses around it, outermost first.
         checked: Of a lock: False takes it only if it is free and goes on without it otherwise.
         callback_timeout_seconds: How long a callback is awaited; None: without limit.
+        extended_by_progress: News about the callback begin that time anew.
         result_key: Where a callback's payload is put.
         callback_route_key: Where a callback's action finds its route.
         retry_from: Where the retry of a failed group begins: "first" or "failed".
@@ -56,6 +57,7 @@ class Step:
     scopes: tuple[Scope, ...] = ()
     checked: bool = True
     callback_timeout_seconds: float | None = None
+    extended_by_progress: bool = False
     result_key: str | None = None
     callback_route_key: str | None = None
     retry_from: str | None = None
@@ -193,7 +195,20 @@ def single_step(value: Step | StepList, role: str) -> Step:
 def not_a_step(value: Any) -> DefinitionError:
     """Return the error for something in a list that is no step, naming it and where it stands."""
     where = ""
-    if callable(value) and getattr(value, "__code__", None) is not None:
+    if _is_of_author(value):
         where = f", defined at {location_of(value)},"
     problem = f"{describe(value)}{where} is not a step"
-    return DefinitionError(problem, 'decorate the function with @step("what it does")', location_of_author())
+    return DefinitionError(problem, _remedy(value), location_of_author())
+
+
+def _is_of_author(value: Any) -> bool:
+    function = callable(value) and getattr(value, "__code__", None) is not None
+    return function and not getattr(value, "__module__", "").startswith("stepwire.")
+
+
+def _remedy(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return "join steps by >>"
+    if callable(value) and not _is_of_author(value) and getattr(value, "__code__", None) is not None:
+        return 'it waits to be called: write @step("what it does") above a function, conditional(predicate)(steps)'
+    return 'decorate the function with @step("what it does")'

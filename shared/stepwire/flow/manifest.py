@@ -25,7 +25,7 @@ FORMAT = 1
 """Raised when the meaning of a manifest's JSON changes; part of every hash."""
 
 _SECONDS = ("timeout_seconds", "callback_timeout_seconds")
-_POLICY = ("retry", "timeout_seconds", "callback_timeout_seconds", "assignee")
+_POLICY = ("retry", "timeout_seconds", "callback_timeout_seconds", "extended_by_progress", "assignee")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class ManifestNode:
         retry: Its own policy of automatic retries.
         timeout_seconds: It fails when it runs longer.
         callback_timeout_seconds: How long its callback is awaited.
+        extended_by_progress: News about its callback begin that time anew.
         assignee: Who is to act, of an input.
         result_key: Where the payload of its callback is put.
         callback_route_key: Where its action finds the route.
@@ -59,6 +60,7 @@ class ManifestNode:
     retry: Retry | None = None
     timeout_seconds: float | None = None
     callback_timeout_seconds: float | None = None
+    extended_by_progress: bool = False
     assignee: str | None = None
     result_key: str | None = None
     callback_route_key: str | None = None
@@ -106,6 +108,7 @@ _DEFAULTS: dict[str, Any] = {
     "retry": None,
     "timeout_seconds": None,
     "callback_timeout_seconds": None,
+    "extended_by_progress": False,
     "assignee": None,
     "result_key": None,
     "callback_route_key": None,

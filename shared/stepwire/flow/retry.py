@@ -39,20 +39,21 @@ class Retry:
     give_up_on: tuple[ExceptionName, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "on", _as_tuple(self.on))
-        object.__setattr__(self, "give_up_on", _as_tuple(self.give_up_on))
-        for wrong, problem, remedy in self._rules():
+        object.__setattr__(self, "on", _as_tuple(self.on, "on"))
+        object.__setattr__(self, "give_up_on", _as_tuple(self.give_up_on, "give_up_on"))
+        for wrong, argument, remedy in self._rules():
             if wrong:
-                raise DefinitionError(f"Retry has {problem}", remedy, location_of_author())
+                problem = f"Retry has {argument}={getattr(self, argument)!r}"
+                raise DefinitionError(problem, remedy, location_of_author())
 
     def _rules(self) -> Iterable[tuple[bool, str, str]]:
-        yield not _within(self.delay_seconds, 0, math.inf), "a bad delay_seconds", "give a number of at least 0"
-        yield not _within(self.factor, 1, math.inf), "a bad factor", "give a number of at least 1"
-        yield not _within(self.max_delay_seconds, 0, math.inf), "a bad max_delay_seconds", "give at least 0"
-        yield not _within(self.jitter, 0, math.nextafter(1, 2)), "a bad jitter", "give a part between 0 and 1"
+        yield not _within(self.delay_seconds, 0, math.inf), "delay_seconds", "give seconds of at least 0"
+        yield not _within(self.factor, 1, math.inf), "factor", "give a number of at least 1"
+        yield not _within(self.max_delay_seconds, 0, math.inf), "max_delay_seconds", "give seconds of at least 0"
+        yield not _within(self.jitter, 0, math.nextafter(1, 2)), "jitter", "give a part between 0 and 1"
         yield (
             self.times is not None and not _whole(self.times),
-            "a bad times",
+            "times",
             "give a whole number of at least 0, or None",
         )
 
@@ -110,11 +111,11 @@ def exception_name(exception: ExceptionName) -> str:
     return prefix + exception.__qualname__
 
 
-def _as_tuple(value: Any) -> tuple[ExceptionName, ...]:
-    members = (value,) if isinstance(value, (str, type)) else tuple(value)
+def _as_tuple(value: Any, argument: str) -> tuple[ExceptionName, ...]:
+    members = tuple(value) if isinstance(value, (tuple, list, set, frozenset)) else (value,)
     for member in members:
         if not isinstance(member, str) and not (isinstance(member, type) and issubclass(member, BaseException)):
-            problem = f"Retry names {member!r}, which is no exception"
+            problem = f"Retry has {argument}={member!r}, which is no exception"
             raise DefinitionError(problem, "name exception classes", location_of_author())
     return members
 

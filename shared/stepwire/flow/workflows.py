@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,10 +13,18 @@ from stepwire.flow.errors import DefinitionError, StepwireError, UnknownNode
 from stepwire.flow.lists import Step, StepList, steps_of
 from stepwire.flow.locations import UNKNOWN, Location, describe, location_of, location_of_author
 from stepwire.flow.manifest import Manifest, ManifestNode
+from stepwire.flow.mistakes import (
+    check_form,
+    check_hook,
+    check_predicate,
+    check_queue,
+    check_workflow_function,
+    wrong,
+)
 from stepwire.flow.predicates import BuiltinPredicate, RunPredicate
 from stepwire.flow.retry import Retry
 from stepwire.flow.scopes import Lens
-from stepwire.flow.steps import Authorizer, check_callable, check_queue, done, init
+from stepwire.flow.steps import Authorizer, done, init
 from stepwire.flow.targets import Target
 from stepwire.flow.types import NodeKind
 
@@ -132,13 +141,18 @@ def workflow(  # noqa: PLR0913 - the arguments of a workflow
     """
     if not isinstance(description, str):
         problem = f"@workflow was given {describe(description)} instead of a description"
-        raise DefinitionError(problem, 'write @workflow("what it does")', location_of_author())
-
+        location = location_of(description) if inspect.isfunction(description) else None
+        raise wrong(problem, 'write @workflow("what it does")', location)
     check_queue(queue)
+    if initial_input_form is not None:
+        check_form(initial_input_form, "initial_input_form")
+    check_predicate(run_predicate)
+    check_hook(authorize_callback, "authorize_callback")
+    check_hook(retry_auth_callback, "retry_auth_callback")
     aim = _target(target)
 
     def decorate(function: Callable[[], StepList]) -> Workflow:
-        check_callable(function, "@workflow(...)")
+        check_workflow_function(function)
         location = location_of(function)
         return Workflow(
             name=function.__name__,
@@ -207,6 +221,7 @@ def _node(path: str, step: Step, queue: str, *, focused: bool) -> ManifestNode:
         retry=None if step.retry is None else step.retry.named(),
         timeout_seconds=step.timeout_seconds,
         callback_timeout_seconds=step.callback_timeout_seconds,
+        extended_by_progress=step.extended_by_progress,
         assignee=step.assignee,
         result_key=step.result_key,
         callback_route_key=step.callback_route_key,

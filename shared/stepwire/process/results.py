@@ -103,7 +103,7 @@ def awaits(draft: Draft, event: StepReported) -> Decision:
     callback = draft.process.manifest.node(parent_of(event.node))
     draft.log(_entry(draft, event, callback.name, "awaiting_callback"))
     draft.stop(Status.AWAITING_CALLBACK, node=f"{callback.path}.2")
-    _set_deadline(draft, callback, event.timeout_seconds)
+    set_deadline(draft, callback, event.timeout_seconds)
     draft.emit("awaiting_callback")
     return draft.decision
 
@@ -174,6 +174,16 @@ def progressed(draft: Draft, event: StepProgressed) -> Decision:
     return draft.decision
 
 
+def set_deadline(draft: Draft, node: ManifestNode, timeout_seconds: float | None) -> None:
+    """Let the callback of `node` be awaited for so long from now on; None: as the manifest says."""
+    timeout = timeout_seconds if timeout_seconds is not None else node.callback_timeout_seconds
+    due_at = draft.timer("callback_timeout", timeout) if timeout is not None else None
+    waiting: dict[str, Any] = {"kind": "callback", "detail": node.name}
+    if due_at is not None:
+        waiting["until"] = due_at.isoformat()
+    draft.change(deadline=due_at, waiting_on=waiting)
+
+
 def _learn(draft: Draft, event: StepReported) -> None:
     """Take over what a successful node tells about the process as a whole."""
     draft.name_subscription(event.delta.set)
@@ -210,15 +220,6 @@ def _record_failure(draft: Draft, event: StepReported, status: str) -> None:
 def _identity(event: StepReported, fault: StepFault) -> str:
     told = f"{event.node}|{event.status}|{fault.class_name}|{fault.message}"
     return hashlib.sha256(told.encode()).hexdigest()
-
-
-def _set_deadline(draft: Draft, node: ManifestNode, timeout_seconds: float | None) -> None:
-    timeout = timeout_seconds if timeout_seconds is not None else node.callback_timeout_seconds
-    due_at = draft.timer("callback_timeout", timeout) if timeout is not None else None
-    waiting: dict[str, Any] = {"kind": "callback", "detail": node.name}
-    if due_at is not None:
-        waiting["until"] = due_at.isoformat()
-    draft.change(deadline=due_at, waiting_on=waiting)
 
 
 def _name(draft: Draft, event: StepReported) -> str:

@@ -18,7 +18,7 @@ from stepwire.process.happenings import (
     Unusable,
 )
 from stepwire.process.model import Process, Status, parent_of, subscription_lock
-from stepwire.process.results import judge
+from stepwire.process.results import judge, set_deadline
 from stepwire.process.starting import accept_after_lock, refuse_start
 from stepwire.process.walk import (
     begin_again,
@@ -51,10 +51,13 @@ def callback_arrived(process: Process, event: CallbackArrived, draft: Draft) -> 
 
 
 def callback_progressed(process: Process, event: CallbackProgressed, draft: Draft) -> Decision:
-    """Show the news while the step waits."""
+    """Show the news while the step waits, which may give it more time; an await that is over stays so."""
     if not _awaits(process, event.node, event.attempt):
         return draft.drop("await_over")
     draft.change(progress=event.progress)
+    node = process.manifest.node(event.node)
+    if node.extended_by_progress and process.deadline is not None and process.deadline >= draft.now:
+        set_deadline(draft, node, None)
     return draft.decision
 
 

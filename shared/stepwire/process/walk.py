@@ -148,6 +148,7 @@ def _relate(draft: Draft, node: ManifestNode) -> Decision:
     if draft.process.subscription_id is None:
         return fail_engine_node(draft, node, NO_SUBSCRIPTION)
     draft.decision.relations.append(draft.process.subscription_id)
+    draft.change(failed_reason=None, traceback=None)
     draft.log(_entry(draft, node, "success"))
     return go_on(draft, continued=False)
 

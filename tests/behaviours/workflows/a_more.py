@@ -103,6 +103,13 @@ def a11_limited() -> StepList:
     return init >> step_group("In time", take_a_while >> say("never"), timeout=0.5) >> done
 
 
+@workflow("A callback that is given more time by progress")
+def c29_extended() -> StepList:
+    """Waits for an hour from the last news."""
+    slow = callback_step("Slowly", ask_outside, say("answered"), timeout=3600, extended_by_progress=True)
+    return init >> slow >> done
+
+
 @step("Not before it is time")
 def later() -> State:
     """Ask to be called again, once, after half a second."""

@@ -40,6 +40,7 @@ WORKFLOWS: tuple[Workflow, ...] = (
     flows.unlocking,
     flows.calling,
     flows.calling,
+    flows.calling_slowly,
     flows.asking,
     flows.asking,
     flows.checked,

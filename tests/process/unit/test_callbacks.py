@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -108,6 +108,30 @@ def test_news_are_shown_while_the_step_waits() -> None:
     decision = decided(AWAITING, CallbackProgressed("3", 2, {"percent": 70}))
     assert decision.process == replace(AWAITING, progress={"percent": 70})
     assert not any((decision.entries, decision.events))
+
+
+def test_news_may_give_the_outside_system_more_time() -> None:
+    """Where the step says so, its whole time begins anew, and the timer with it."""
+    process = awaiting_at(flows.calling_slowly, "3")
+    decision = decided(process, CallbackProgressed("3", 1, "half"))
+    until = NOW + timedelta(seconds=30)
+    assert decision.timers == [Timer("callback_timeout", until)]
+    waiting = {"kind": "callback", "detail": "Order", "until": until.isoformat()}
+    assert decision.process == replace(process, progress="half", deadline=until, waiting_on=waiting)
+
+
+@pytest.mark.parametrize(
+    ("process", "deadline"),
+    [
+        (awaiting_at(flows.calling_slowly, "3", deadline=EARLIER), EARLIER),
+        (awaiting_at(flows.calling_slowly, "3", deadline=None), None),
+        (awaiting_at(flows.calling, "3"), NOW),
+    ],
+)
+def test_news_give_no_time_to_what_has_none_left(process: Process, deadline: datetime | None) -> None:
+    """An await that is over stays over until its timer says so; one without limit, or that stays, has no timer."""
+    decision = decided(process, CallbackProgressed("3", 1, "half"))
+    assert (decision.timers, decision.process.deadline, decision.process.progress) == ([], deadline, "half")
 
 
 def test_an_await_times_out_at_its_deadline() -> None:

@@ -329,6 +329,15 @@ def test_other_nodes_of_the_engine_can_be_skipped(workflow: Any, node: str, afte
     assert decision.process.node == after
 
 
+def test_a_retried_node_of_the_engine_clears_the_reason() -> None:
+    """Its success is one like that of any other step."""
+    process = failed_at(flows.modify, "2", subscription_id=SUBSCRIPTION)
+    decision = decided(process, resume(process))
+    assert logged(decision) == [("2", "success")]
+    assert (decision.process.failed_reason, decision.process.traceback) == (None, None)
+    assert decision.process.node == "3"
+
+
 @pytest.mark.parametrize("status", list(Status))
 def test_a_note_can_be_written_at_any_time(status: Status) -> None:
     """It changes nothing."""

@@ -1,0 +1,155 @@
+"""What authors may get wrong in a definition: told at import, with their line and what to do."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+import warnings
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+from pydantic import BaseModel
+
+from stepwire.flow.binding import has_variadics
+from stepwire.flow.errors import DefinitionError
+from stepwire.flow.lists import Step, StepList
+from stepwire.flow.locations import Location, describe, location_of, location_of_author
+from stepwire.flow.retry import Retry
+
+_QUEUE = re.compile(r"[A-Za-z0-9._-]{1,100}")
+
+
+def wrong(problem: str, remedy: str, location: Location | None = None) -> DefinitionError:
+    """Return the error that tells `problem`, where the author wrote it unless `location` says better."""
+    return DefinitionError(problem, remedy, location or location_of_author())
+
+
+def check_name(name: Any, decorator: str) -> None:
+    """Refuse what is no name of a step.
+
+    Raises:
+        DefinitionError: it is none, as all checks here.
+    """
+    if not isinstance(name, str):
+        location = location_of(name) if inspect.isfunction(name) else None
+        raise wrong(f"{decorator} was given {describe(name)} instead of a name", _named(decorator), location)
+    if not name.strip() or "\0" in name:
+        raise wrong(f"{decorator} has no name that can be shown", "write what it does in a sentence")
+
+
+def _named(decorator: str) -> str:
+    is_decorator = decorator in {"step", "retrystep", "inputstep"}
+    return f'write {"@" * is_decorator}{decorator}("what it does"{"" if is_decorator else ", ..."})'
+
+
+def check_key(key: Any, argument: str) -> None:
+    """Refuse what is no key of State."""
+    if not isinstance(key, str) or not key.strip() or "\0" in key:
+        raise wrong(f"{argument}={key!r} is no key of State", "give the key as a text")
+
+
+def check_run(queue: Any, timeout: Any, retry: Any) -> None:
+    """Refuse arguments that say how a step is to run, but do not."""
+    if queue is not None:
+        check_queue(queue)
+    check_seconds(timeout, "timeout")
+    if retry is not None and not isinstance(retry, Retry):
+        raise wrong(f"retry={retry!r} is no policy", "give Retry(delay_seconds=..., times=...)")
+
+
+def check_seconds(value: Any, argument: str) -> None:
+    """Refuse what is no duration."""
+    if value is None:
+        return
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value <= 0:
+        raise wrong(f"{argument}={value!r} is not a number of seconds above 0", "give seconds, as 30 or 0.5, or None")
+
+
+def check_queue(queue: Any) -> None:
+    """Refuse the name of a queue that no topic can be named after."""
+    if not isinstance(queue, str) or not _QUEUE.fullmatch(queue):
+        problem = f"queue={queue!r} cannot be the name of a queue"
+        raise wrong(problem, "use up to 100 letters, digits, '-', '_' or '.'")
+
+
+def check_callable(function: Any, use: str) -> None:
+    """Refuse what is no function."""
+    if isinstance(function, (Step, StepList)) or not callable(function):
+        raise wrong(f"{use} was given {_shown(function)}", "give it a function")
+
+
+def check_hook(hook: Any, argument: str) -> None:
+    """Refuse what nobody can be asked."""
+    if hook is not None and (isinstance(hook, (type, Step, StepList)) or not callable(hook)):
+        raise wrong(
+            f"{argument}={_shown(hook)} is no function", "give a function of the user that returns True or False"
+        )
+
+
+def check_plain(function: Any, use: str) -> None:
+    """Refuse what is no plain function of one State, asked many times."""
+    check_callable(function, use)
+    if inspect.iscoroutinefunction(inspect.unwrap(function)):
+        raise wrong(f"{use} was given {describe(function)}, which is async", "write it as a plain function of State")
+
+
+def check_form(form: Any, use: str) -> None:
+    """Refuse what asks nobody for anything."""
+    check_callable(form, use)
+    if isinstance(form, type) and not issubclass(form, BaseModel):
+        raise wrong(f"{use} was given {describe(form)}", "give a subclass of FormPage, or a function that yields pages")
+
+
+def check_predicate(predicate: Any) -> None:
+    """Refuse what cannot say whether a workflow may start."""
+    if predicate is not None and (isinstance(predicate, (type, Step, StepList)) or not callable(predicate)):
+        remedy = "give a function of PredicateContext that returns RunPredicatePass() or RunPredicateFail(message)"
+        raise wrong(f"run_predicate={_shown(predicate)} is no function", remedy)
+
+
+def check_assignee(assignee: Any) -> None:
+    """Refuse what names nobody."""
+    value = assignee.value if isinstance(assignee, Enum) else assignee
+    if not isinstance(value, str) or not value.strip():
+        raise wrong(f"assignee={assignee!r} names nobody", "give a text or an Enum of texts")
+
+
+def check_function(function: Any, use: str) -> None:
+    """Refuse what cannot be the function of a step, and warn of parameters that are never filled."""
+    check_callable(function, use)
+    if isinstance(function, type):
+        raise wrong(f"{use} was given the class {describe(function)}", "decorate a function")
+    target = inspect.unwrap(function)
+    location = location_of(function)
+    if inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):
+        raise wrong(f"{describe(function)} yields", "return a dict, or use @inputstep if it is a form", location)
+    if has_variadics(function):
+        message = f"{describe(function)}: *args and **kwargs of a step are never filled; name the keys it needs"
+        warnings.warn_explicit(message, UserWarning, location.file, location.line)
+
+
+def check_workflow_function(function: Any) -> None:
+    """Refuse what cannot return the steps of a workflow."""
+    check_callable(function, "@workflow(...)")
+    location = location_of(function)
+    if isinstance(function, type) or not hasattr(function, "__name__"):
+        raise wrong(f"@workflow(...) was given {describe(function)}", "decorate a function with a name", location)
+    if inspect.iscoroutinefunction(function):
+        raise wrong(f"workflow {function.__name__!r} is async", "make it a plain function that returns steps", location)
+    wanted = [p.name for p in inspect.signature(function).parameters.values() if _must_be_given(p)]
+    if wanted:
+        problem = f"workflow {function.__name__!r} takes {', '.join(wanted)}"
+        raise wrong(problem, "take nothing: steps get their values from State", location)
+
+
+def _must_be_given(parameter: inspect.Parameter) -> bool:
+    variadic = parameter.kind in {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    return parameter.default is inspect.Parameter.empty and not variadic
+
+
+def _shown(value: Any) -> str:
+    function: Callable[..., Any] | None = value if callable(value) and not isinstance(value, Step) else None
+    return repr(value) if function is None else describe(function)
