@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 
+from stepwire.chassis.direct import DATABASE_ERRORS, transaction
 from stepwire.chassis.service import Chassis
 from stepwire_coordinator.alarm import Alarm
 from stepwire_coordinator.condemning import condemned, reason_of
@@ -123,15 +123,16 @@ class Applier:
 
     async def _once(self, work: Work, mode: Mode) -> Applied:
         with self._measure.batch() as measured:
-            async with self._chassis.engine.begin() as connection:
+            async with self._chassis.engine.connect() as connection:
                 if work.timeline not in {"", timeline_of(connection)}:
                     raise TimelineChangedError
-                if mode is Mode.WAIT:
-                    await connection.execute(WAIT_AT_MOST)
-                tx = Transaction(connection, self._surroundings, work, mode)
-                await decide(tx)
-                publication = await write(tx)
-                await self._chassis.failpoints.hit_async("coordinator.in_transaction")
+                async with transaction(connection) as direct:
+                    if mode is Mode.WAIT:
+                        await direct.execute(WAIT_AT_MOST)
+                    tx = Transaction(direct, self._surroundings, work, mode)
+                    await decide(tx)
+                    publication = await write(tx)
+                    await self._chassis.failpoints.hit_async("coordinator.in_transaction")
             await self._chassis.failpoints.hit_async("coordinator.committed")
             measured(tx)
         self._set_alarm(tx)
@@ -154,7 +155,7 @@ class Applier:
             action="condemned",
             error=reason_of(error),
             # The trace of a database error shows all parameters, State among them.
-            exc_info=None if isinstance(error, DBAPIError) else error,
+            exc_info=None if isinstance(error, DATABASE_ERRORS) else error,
         )
         instead, publication = condemned(work, error)
         applied = [Applied(Ledger(), publication)]

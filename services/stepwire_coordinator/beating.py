@@ -10,8 +10,8 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from stepwire.chassis.direct import DATABASE_ERRORS
 from stepwire.chassis.service import Chassis
-from stepwire_coordinator.faults import DATABASE_ERRORS
 
 BEAT_SECONDS = 1.0
 GAP_SECONDS = 3.0

@@ -10,13 +10,13 @@ from uuid import UUID
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from sqlalchemy import text
 
+from stepwire.chassis.direct import DATABASE_ERRORS
 from stepwire.chassis.errors import Unreachable
 from stepwire.chassis.kafka import make_consumer, topic_ids
 from stepwire.chassis.offsets import OffsetCommitter
 from stepwire.chassis.service import Chassis
 from stepwire.contracts import topics
 from stepwire_coordinator.applying import Applied, Applier, StoppingError
-from stepwire_coordinator.faults import DATABASE_ERRORS
 from stepwire_coordinator.intake import Intake, origin_of
 from stepwire_coordinator.intentions import process_of
 from stepwire_coordinator.publishing import Publisher

@@ -5,10 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import DBAPIError, StatementError
 
-# What talking to the database may raise; SQLAlchemy does not wrap what is raised while connecting.
-DATABASE_ERRORS = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+from stepwire.chassis.direct import DATABASE_ERRORS
 
 # What the data itself can be refused for: its form, a constraint, a limit of the database. Everything else is the
 # database's own trouble. A missing table or a standby that takes no writes must not cost a single record.
@@ -37,10 +36,16 @@ def fault_of(error: Exception) -> Fault:
     """Tell what failed: the database, or the work."""
     if isinstance(error, DBAPIError):
         return Fault.PASSING if error.connection_invalidated else _by_state(_sqlstate(error))
-    if isinstance(error, StatementError):
-        # Its parameters could not even be sent.
+    if isinstance(error, StatementError) or _unsendable(error):
         return Fault.PERMANENT
+    if isinstance(error, asyncpg.PostgresError):
+        return _by_state(error.sqlstate or "")
     return Fault.PASSING if isinstance(error, DATABASE_ERRORS) else Fault.PERMANENT
+
+
+def _unsendable(error: Exception) -> bool:
+    """Whether its parameters could not even be sent."""
+    return isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
 
 
 def _sqlstate(error: DBAPIError) -> str:

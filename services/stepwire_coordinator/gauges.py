@@ -8,9 +8,9 @@ from aiokafka.errors import KafkaError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from stepwire.chassis.direct import DATABASE_ERRORS
 from stepwire.chassis.service import Chassis
 from stepwire_coordinator.consuming import Consumption
-from stepwire_coordinator.faults import DATABASE_ERRORS
 
 EVERY_SECONDS = 10.0
 # Counting all processes may take at most a hundredth of the time.

@@ -6,8 +6,8 @@ import asyncio
 
 import asyncpg
 
+from stepwire.chassis.direct import DATABASE_ERRORS
 from stepwire.chassis.service import Chassis
-from stepwire_coordinator.faults import DATABASE_ERRORS
 from stepwire_coordinator.sweeping import Sweeper
 
 CHANNEL = "stepwire_commands"

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterable
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from stepwire.data.connections import Connection
 from stepwire.flow.manifest import Manifest
 
 BY_HASH = text("""
@@ -42,14 +42,14 @@ class Manifests:
         found = self._newest.get(workflow)
         return None if found is None else self._by_hash.get(found)
 
-    async def need(self, connection: AsyncConnection, hashes: Iterable[str]) -> None:
+    async def need(self, connection: Connection, hashes: Iterable[str]) -> None:
         """Read the manifests among these that are not known yet."""
         missing = sorted({h for h in hashes if h not in self._by_hash})
         if missing:
             for row in await connection.execute(BY_HASH, {"hashes": missing}):
                 self._by_hash[row[0]] = Manifest.from_json(row[1])
 
-    async def refresh(self, connection: AsyncConnection, workflows: set[str]) -> None:
+    async def refresh(self, connection: Connection, workflows: set[str]) -> None:
         """Learn about new deployments, at most once a second unless a workflow is unknown."""
         known = workflows <= self._newest.keys()
         if known and time.monotonic() - self._read_at < REFRESH_SECONDS:

@@ -6,10 +6,10 @@ import asyncio
 
 from sqlalchemy import text
 
+from stepwire.chassis.direct import DATABASE_ERRORS
 from stepwire.chassis.kafka import Outgoing
 from stepwire.chassis.service import Chassis
 from stepwire.contracts import topics
-from stepwire_coordinator.faults import DATABASE_ERRORS
 from stepwire_coordinator.packing import unpack
 from stepwire_coordinator.publishing import PUBLISHED, Publisher
 

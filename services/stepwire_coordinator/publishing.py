@@ -9,12 +9,12 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from stepwire.chassis.direct import DATABASE_ERRORS
 from stepwire.chassis.errors import KafkaUnavailable, RecordTooLarge, TopicRefused, Unreachable
 from stepwire.chassis.kafka import Outgoing, ping
 from stepwire.chassis.service import Chassis
 from stepwire.contracts import topics
 from stepwire_coordinator.directory import Directory
-from stepwire_coordinator.faults import DATABASE_ERRORS
 from stepwire_coordinator.publication import HEADER_BYTES, Publication, dead_letter
 from stepwire_coordinator.work import Origin
 

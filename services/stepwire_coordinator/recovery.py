@@ -9,12 +9,12 @@ from uuid import UUID
 
 from aiokafka.errors import KafkaError
 
+from stepwire.chassis.direct import DATABASE_ERRORS
 from stepwire.chassis.service import Chassis
 from stepwire.process.happenings import ClaimLost
 from stepwire_coordinator.applying import Applier
 from stepwire_coordinator.beating import Beat
 from stepwire_coordinator.consuming import Consumption
-from stepwire_coordinator.faults import DATABASE_ERRORS
 from stepwire_coordinator.publishing import Publisher
 from stepwire_coordinator.store import leases
 from stepwire_coordinator.store.leases import Doubtful

@@ -6,8 +6,8 @@ import asyncio
 
 from sqlalchemy import text
 
+from stepwire.chassis.direct import DATABASE_ERRORS
 from stepwire.chassis.service import Chassis
-from stepwire_coordinator.faults import DATABASE_ERRORS
 
 EVERY_SECONDS = 600.0
 

@@ -9,12 +9,12 @@ from uuid import UUID
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from stepwire.chassis.direct import DATABASE_ERRORS
 from stepwire.chassis.service import Chassis
 from stepwire.contracts.commands import AbortProcess, IllegibleCommandError, RefusedCommand, decode_command
 from stepwire.process.happenings import TimerFired
 from stepwire_coordinator.alarm import Alarm
 from stepwire_coordinator.applying import Applied, Applier, StoppingError
-from stepwire_coordinator.faults import DATABASE_ERRORS
 from stepwire_coordinator.outbox import Relay
 from stepwire_coordinator.publishing import Publisher
 from stepwire_coordinator.store.commands import OPEN

@@ -10,11 +10,11 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stepwire.chassis.settings import CallbackSecret, Settings
 from stepwire.contracts.events import SUBSCRIPTION_LOCKED, SUBSCRIPTION_UNLOCKED
 from stepwire.contracts.reasons import DeadLetter
+from stepwire.data.connections import Connection
 from stepwire.process import advance
 from stepwire.process.happenings import CallbackArrived
 from stepwire.process.model import Status, parent_of
@@ -57,7 +57,7 @@ class Transaction:
 
     def __init__(
         self,
-        connection: AsyncConnection,
+        connection: Connection,
         surroundings: Surroundings,
         work: Work,
         mode: Mode = Mode.SKIP,

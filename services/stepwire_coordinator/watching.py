@@ -7,11 +7,11 @@ import asyncio
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from stepwire.chassis.direct import DATABASE_ERRORS
 from stepwire.chassis.errors import ChassisError
 from stepwire.chassis.kafka import topic_ids
 from stepwire.chassis.service import Chassis
 from stepwire_coordinator.consuming import READ_TOPICS, Consumption
-from stepwire_coordinator.faults import DATABASE_ERRORS
 from stepwire_coordinator.timeline import timeline_of
 
 WATCH_SECONDS = 10.0

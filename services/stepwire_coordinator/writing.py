@@ -105,7 +105,7 @@ async def _write_rest(tx: Transaction) -> None:
     """What is rare, or must see what the one statement wrote."""
     ledger = tx.ledger
     if notes := journal.operator_notes(ledger.notes):
-        await tx.connection.execute(text(journal.NOTE_COLUMN_PART), notes)
+        await tx.connection.execute(journal.NOTE_COLUMN, notes)
     # A timer that fired may have been set again in the same epoch: that one must stay.
     renewed = {(process_id, timer.kind, epoch) for process_id, epoch, timer in ledger.timers}
     if fired := [timer for timer in ledger.fired if timer not in renewed]:

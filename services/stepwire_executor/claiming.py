@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.typing import FilteringBoundLogger
 
+from stepwire.chassis.direct import autocommit
 from stepwire.chassis.failpoints import Failpoints
 from stepwire.contracts.steps import RunSteps
 from stepwire.data import claims
@@ -32,7 +33,7 @@ class Claimer:
         log: FilteringBoundLogger,
     ) -> None:
         self._give_up = give_up
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._engine = engine
         self._executor = executor
         self._plans = plans
         self._failpoints = failpoints
@@ -48,24 +49,24 @@ class Claimer:
         if not by_epoch:
             return []
         wanted = [Wanted(r.process_id, r.epoch, stateless=r.state is None) for r in by_epoch.values()]
-        async with self._engine.connect() as connection:
+        async with autocommit(self._engine) as connection:
             claimed = await claims.claim(connection, self._executor, wanted)
         return await self._begin([(one, by_epoch[one.process_id, one.epoch]) for one in claimed])
 
     async def claim_waiting(self, waiting: Waiting) -> list[Run]:
         """Claim runs from PostgreSQL that nobody took."""
-        async with self._engine.connect() as connection:
+        async with autocommit(self._engine) as connection:
             claimed = await claims.claim_waiting(connection, self._executor, waiting)
         return await self._begin([(one, None) for one in claimed])
 
     async def peek_alone(self, waiting: Waiting) -> Wanted | None:
         """Find a run that wants an executor for itself."""
-        async with self._engine.connect() as connection:
+        async with autocommit(self._engine) as connection:
             return await claims.peek_alone(connection, waiting)
 
     async def claim_alone(self, wanted: Wanted) -> list[Run]:
         """Claim a run that wants this executor for itself."""
-        async with self._engine.connect() as connection:
+        async with autocommit(self._engine) as connection:
             claimed = await claims.claim(connection, self._executor, [wanted._replace(stateless=True)])
         return await self._begin([(one, None) for one in claimed])
 
@@ -86,7 +87,7 @@ class Claimer:
 
     async def give_up_unknown(self, holds: Callable[[UUID, int], bool]) -> None:
         """Give up claims of ours that nobody here knows: their statement was answered into a broken connection."""
-        async with self._engine.connect() as connection:
+        async with autocommit(self._engine) as connection:
             ours = await claims.unfinished(connection, self._executor)
         for process_id, epoch in ours:
             if not holds(process_id, epoch):

@@ -7,9 +7,9 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from sqlalchemy.exc import DBAPIError
 from structlog.typing import FilteringBoundLogger
 
+from stepwire.chassis.direct import DATABASE_ERRORS
 from stepwire.contracts.steps import RunSteps
 from stepwire.data.claims import Waiting, Wanted
 from stepwire_executor.claiming import Claimer
@@ -109,7 +109,7 @@ class Fetcher:
                 await self._clear_doubt()
                 for run in await claim():
                     self._begin(run)
-            except (DBAPIError, OSError) as error:
+            except DATABASE_ERRORS as error:
                 self._in_doubt = True
                 self._log.warning("Nothing can be claimed now.", action="claim", reason=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
@@ -130,7 +130,7 @@ class Fetcher:
             for run in await self._claimer.claim_waiting(waiting):
                 self._begin(run)
             await self._look_for_alone(waiting)
-        except (DBAPIError, OSError) as error:
+        except DATABASE_ERRORS as error:
             self._in_doubt = True
             self._log.warning("PostgreSQL was not asked for runs.", action="fallback", reason=str(error))
 

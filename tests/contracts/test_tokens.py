@@ -136,3 +136,18 @@ def test_the_longest_token_there_may_be_is_read() -> None:
 def test_a_route_is_a_path_or_a_whole_address(public_url: str, expected: str) -> None:
     """PUBLIC_URL is put before it, with or without a slash at its end."""
     assert callback_route(PROCESS, "t", public_url) == expected
+
+
+def test_a_token_has_one_spelling() -> None:
+    """The bits of the last letter that mean nothing must be as they were made."""
+    token = make_token(b"key", "s1", "4", 1)
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    readable = []
+    for letter in letters:
+        try:
+            readable.append((letter, read_token(token[:-1] + letter).mac))
+        except WrongTokenError:
+            continue
+    macs = [mac for _, mac in readable]
+    assert token[-1] in {letter for letter, _ in readable}
+    assert len(set(macs)) == len(macs)

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+
+from stepwire.data.connections import Connection
 
 # What is known of these commands; the rows of those that are known are locked in order.
 STANDINGS = text("""
@@ -122,7 +123,7 @@ class Standing:
 
 
 async def standings_of(
-    connection: AsyncConnection,
+    connection: Connection,
     given: dict[str, Registration],
 ) -> dict[str, Standing]:
     """Read what is known of these commands."""

@@ -7,7 +7,8 @@ from uuid import UUID
 
 import orjson
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+
+from stepwire.data.connections import Connection
 
 # The row that was there first is the callback; another body comes back as a different one.
 ENTER = text("""
@@ -86,7 +87,7 @@ class Received(NamedTuple):
 
 
 async def enter(
-    connection: AsyncConnection,
+    connection: Connection,
     rows: list[tuple[Await, dict[str, Any], bytes, str]],
 ) -> dict[Await, Received]:
     """Put callbacks that came by Kafka into the inbox; what was there first counts."""
@@ -102,7 +103,7 @@ async def enter(
     return {received.awaited: received for received in found}
 
 
-async def open_for(connection: AsyncConnection, awaits: list[Await]) -> list[Received]:
+async def open_for(connection: Connection, awaits: list[Await]) -> list[Received]:
     """Callbacks that came before they were awaited."""
     values = {
         "processes": [a.process_id for a in awaits],
@@ -113,7 +114,7 @@ async def open_for(connection: AsyncConnection, awaits: list[Await]) -> list[Rec
 
 
 async def body_hashes(
-    connection: AsyncConnection,
+    connection: Connection,
     process_ids: list[UUID],
 ) -> dict[Await, bytes]:
     """Hashes of the callbacks these processes have taken, or that lie ready for them."""

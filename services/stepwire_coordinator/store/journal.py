@@ -41,11 +41,11 @@ SELECT g.process_id, g.kind, CAST(g.body AS jsonb), g.by
 FROM unnest(CAST(:n_process AS uuid[]), CAST(:n_kind AS text[]), CAST(:n_body AS text[]),
     CAST(:n_by AS text[])) AS g (process_id, kind, body, by)
 """
-NOTE_COLUMN_PART = """
+NOTE_COLUMN = text("""
 UPDATE stepwire_engine.processes AS p SET note = nullif(g.note, '')
 FROM unnest(CAST(:c_process AS uuid[]), CAST(:c_note AS text[])) AS g (process_id, note)
 WHERE p.process_id = g.process_id
-"""
+""")
 INPUTS_PART = """
 INSERT INTO stepwire_engine.process_inputs (process_id, seq, node, pages, given_by, command_id)
 SELECT g.process_id, coalesce((SELECT max(i.seq) FROM stepwire_engine.process_inputs AS i
@@ -169,7 +169,7 @@ def add_notes(parts: Parts, rows: list[tuple[UUID, Note]]) -> None:
 
 
 def operator_notes(rows: list[tuple[UUID, Note]]) -> dict[str, list[Any]] | None:
-    """Parameters of `NOTE_COLUMN_PART`, None where no operator wrote a note."""
+    """Parameters of `NOTE_COLUMN`, None where no operator wrote a note."""
     last = {process_id: note.body["note"] for process_id, note in rows if note.kind == "note"}
     return {"c_process": list(last), "c_note": list(last.values())} if last else None
 

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+
+from stepwire.data.connections import Connection
 
 MOST = 500
 
@@ -54,7 +55,7 @@ class Doubtful(NamedTuple):
     dead: bool
 
 
-async def doubtful(connection: AsyncConnection) -> list[Doubtful]:
+async def doubtful(connection: Connection) -> list[Doubtful]:
     """Every run that may be lost, as of now."""
     if not (await connection.execute(ANY_RUN)).scalar():
         return []
@@ -64,13 +65,13 @@ async def doubtful(connection: AsyncConnection) -> list[Doubtful]:
     return lost + [gap for gap in gaps if gap[:2] not in known]
 
 
-async def end_sessions(connection: AsyncConnection, executor: UUID) -> bool:
+async def end_sessions(connection: Connection, executor: UUID) -> bool:
     """End the step sessions of a dead executor; whether none is left."""
     await connection.execute(END_SESSIONS, {"executor": str(executor)})
     left: int = (await connection.execute(SESSIONS, {"executor": str(executor)})).scalar_one()
     return left == 0
 
 
-async def read_positions(connection: AsyncConnection, topic_id: str) -> dict[int, int]:
+async def read_positions(connection: Connection, topic_id: str) -> dict[int, int]:
     """How far each partition of a topic is in the database."""
     return {row[0]: row[1] for row in await connection.execute(READ, {"topic_id": topic_id})}

@@ -7,8 +7,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from stepwire.data.connections import Connection
 from stepwire.process.happenings import LockDecided
 from stepwire.process.model import subscription_lock
 
@@ -88,7 +88,7 @@ class Verdict(NamedTuple):
     changed: bool
 
 
-async def decide(connection: AsyncConnection, wishes: Iterable[Wish]) -> dict[UUID, Verdict]:
+async def decide(connection: Connection, wishes: Iterable[Wish]) -> dict[UUID, Verdict]:
     """Decide all wishes at once; keys and subscriptions are locked in sorted order.
 
     Of several wishes for one lock in one batch the first wins, as if they had come one by one.
@@ -107,7 +107,7 @@ async def decide(connection: AsyncConnection, wishes: Iterable[Wish]) -> dict[UU
     return verdicts
 
 
-async def hold(connection: AsyncConnection, subscription_id: UUID) -> Held:
+async def hold(connection: Connection, subscription_id: UUID) -> Held:
     """Lock the lock row and the row of one subscription."""
     keys, ids = [subscription_lock(subscription_id)], [subscription_id]
     await connection.execute(PREPARE, {"keys": keys})
@@ -164,7 +164,7 @@ class _Table:
         self._freed[key] = wish.subscription_id
         return Verdict(LockDecided("done"), changed=changed)
 
-    async def write(self, connection: AsyncConnection) -> None:
+    async def write(self, connection: Connection) -> None:
         # Freed first: the guard on `insync` refuses true while somebody owns the lock.
         if self._freed:
             await connection.execute(FREE, {"keys": sorted(self._freed)})
@@ -181,5 +181,5 @@ class _Table:
             await _set_insync(connection, taken, insync=False)
 
 
-async def _set_insync(connection: AsyncConnection, ids: Iterable[UUID], *, insync: bool) -> None:
+async def _set_insync(connection: Connection, ids: Iterable[UUID], *, insync: bool) -> None:
     await connection.execute(SET_INSYNC, {"ids": sorted(ids), "insync": insync})

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import TextClause, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+
+from stepwire.data.connections import Connection
 
 
 def column(values: list[Any]) -> list[Any]:
@@ -35,7 +36,7 @@ class Parts:
         self._sql[name] = sql
         self._values |= {key: column(value) if type(value) is list else value for key, value in values.items()}
 
-    async def execute(self, connection: AsyncConnection) -> None:
+    async def execute(self, connection: Connection) -> None:
         """Write everything."""
         if not self._sql:
             return

@@ -10,8 +10,8 @@ from uuid import UUID
 
 import orjson
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from stepwire.data.connections import Connection
 from stepwire.flow.manifest import Manifest
 from stepwire.flow.serialization import Delta
 from stepwire.process.model import START_CHECK, Process, Status, top_of
@@ -221,7 +221,7 @@ def read_row(row: Sequence[Any], manifest: Manifest) -> Loaded:
 
 
 async def load(
-    connection: AsyncConnection,
+    connection: Connection,
     process_ids: Iterable[UUID],
     *,
     wait: bool = False,
@@ -231,20 +231,20 @@ async def load(
     return list(await connection.execute(statement, {"process_ids": sorted(process_ids)}))
 
 
-async def existing(connection: AsyncConnection, process_ids: Iterable[UUID]) -> set[UUID]:
+async def existing(connection: Connection, process_ids: Iterable[UUID]) -> set[UUID]:
     """Which of these processes there are, held or not."""
     rows = await connection.execute(EXIST, {"process_ids": sorted(process_ids)})
     return {row[0] for row in rows}
 
 
-async def now(connection: AsyncConnection) -> datetime:
+async def now(connection: Connection) -> datetime:
     """The database's time."""
     moment: datetime = (await connection.execute(NOW)).scalar_one()
     return moment
 
 
 async def states(
-    connection: AsyncConnection,
+    connection: Connection,
     process_ids: Iterable[UUID],
 ) -> dict[UUID, tuple[bytes | None, list[Any]]]:
     """Last snapshot of State, and the deltas recorded since."""

@@ -93,6 +93,9 @@ def make_engine(
         json_deserializer=loads_json,
         connect_args={
             "timeout": CONNECT_SECONDS,
+            # A batch's one statement is long, and its plan is kept as long as the connection.
+            "max_cacheable_statement_size": 0,
+            "max_cached_statement_lifetime": 0,
             "server_settings": {"application_name": application_name or f"stepwire-{service}", **session},
         },
     )

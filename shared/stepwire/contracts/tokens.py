@@ -40,7 +40,7 @@ def derive_key(secret: bytes, process_id: UUID) -> bytes:
 def make_token(key: bytes, secret_id: str, node: str, attempt: int) -> str:
     """Token of one callback step and attempt."""
     plain = f"{secret_id}|{node}|{attempt}|".encode() + _mac(key, node, attempt)
-    return base64.urlsafe_b64encode(plain).rstrip(b"=").decode()
+    return _encoded(plain)
 
 
 def read_token(token: str) -> Token:
@@ -54,7 +54,7 @@ def read_token(token: str) -> Token:
         message = "the token is longer than any token of this engine"
         raise WrongTokenError(message)
     try:
-        plain = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        plain = _decoded(token)
         secret_id, node, attempt = plain[: -MAC_BYTES - 1].decode("ascii").split("|")
         parsed = Token(secret_id, node, int(attempt), plain[-MAC_BYTES:])
     except (Base64Error, UnicodeError, ValueError) as error:
@@ -71,6 +71,18 @@ def verify_token(key: bytes, token: Token) -> bool:
 def callback_route(process_id: UUID, token: str, public_url: str = "") -> str:
     """Route an outside system posts its answer to."""
     return f"{public_url.rstrip('/')}/api/processes/{process_id}/callback/{token}"
+
+
+def _encoded(plain: bytes) -> str:
+    return base64.urlsafe_b64encode(plain).rstrip(b"=").decode()
+
+
+def _decoded(token: str) -> bytes:
+    plain = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+    if _encoded(plain) != token:
+        # The last letter has bits that mean nothing: several spellings would be the same token.
+        raise ValueError(token)
+    return plain
 
 
 def _mac(key: bytes, node: str, attempt: int) -> bytes:

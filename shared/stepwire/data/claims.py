@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import text
+
+from stepwire.data.connections import Connection
 
 
 class Wanted(NamedTuple):
@@ -129,7 +130,7 @@ SELECT EXISTS (
 """)
 
 
-async def claim(connection: AsyncConnection, executor: UUID, wanted: Iterable[Wanted]) -> list[Claimed]:
+async def claim(connection: Connection, executor: UUID, wanted: Iterable[Wanted]) -> list[Claimed]:
     """Claim what of `wanted` is still runnable in that epoch and claimed by nobody; one statement, autocommit."""
     rows = list(wanted)
     values = {
@@ -142,14 +143,14 @@ async def claim(connection: AsyncConnection, executor: UUID, wanted: Iterable[Wa
 
 
 async def claim_waiting(
-    connection: AsyncConnection, executor: UUID, waiting: Waiting, *, alone: bool = False
+    connection: Connection, executor: UUID, waiting: Waiting, *, alone: bool = False
 ) -> list[Claimed]:
     """Claim runs that were dispatched a while ago and claimed by nobody, by priority and age."""
     values = {**waiting._asdict(), "executor": executor, "alone": alone}
     return [_claimed(row) for row in await connection.execute(_CLAIM_WAITING, _listed(values))]
 
 
-async def peek_alone(connection: AsyncConnection, waiting: Waiting) -> Wanted | None:
+async def peek_alone(connection: Connection, waiting: Waiting) -> Wanted | None:
     """Find a run that wants an executor for itself, without claiming it."""
     values = {**waiting._asdict(), "alone": True}
     values.pop("most")
@@ -157,18 +158,18 @@ async def peek_alone(connection: AsyncConnection, waiting: Waiting) -> Wanted | 
     return None if row is None else Wanted(_plain(row[0]), row[1], stateless=True)
 
 
-async def unfinished(connection: AsyncConnection, executor: UUID) -> list[tuple[UUID, int]]:
+async def unfinished(connection: Connection, executor: UUID) -> list[tuple[UUID, int]]:
     """Claims of `executor` that are not marked ended and whose process has not moved on."""
     return [(_plain(row[0]), row[1]) for row in await connection.execute(_UNFINISHED, {"executor": executor})]
 
 
-async def is_ours(connection: AsyncConnection, executor: UUID, process_id: UUID, epoch: int) -> bool:
+async def is_ours(connection: Connection, executor: UUID, process_id: UUID, epoch: int) -> bool:
     """Whether `executor` still holds its claim of this epoch."""
     values = {"executor": executor, "process_id": process_id, "epoch": epoch}
     return bool((await connection.execute(_OURS, values)).scalar())
 
 
-def _claimed(row: Row[Any]) -> Claimed:
+def _claimed(row: Sequence[Any]) -> Claimed:
     claim = Claimed._make(row)
     named = claim.subscription_id
     return claim._replace(process_id=_plain(claim.process_id), subscription_id=named and _plain(named))
