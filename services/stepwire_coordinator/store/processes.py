@@ -252,7 +252,7 @@ async def states(
     return {row[0]: (row[1], row[2] or []) for row in rows}
 
 
-async def log_before(connection: AsyncConnection, process_id: UUID, node: str) -> list[tuple[str, int, Delta]]:
+async def log_before(connection: Connection, process_id: UUID, node: str) -> list[tuple[str, int, Delta]]:
     """Whatever was recorded to change State at nodes before `node`."""
     rows = await connection.execute(STATE_BEFORE, {"process_id": process_id, "node": node})
     return [(row[0], row[1], Delta.from_json(row[2])) for row in rows]
