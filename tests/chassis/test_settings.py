@@ -125,3 +125,24 @@ def test_an_address_for_spans_turns_them_on() -> None:
     assert not load_settings({}).tracing
     shown = {line.name: line.source for line in describe_settings(endpoint)}
     assert shown["STEPWIRE_TRACING"] == "OTEL_EXPORTER_OTLP_ENDPOINT"
+
+
+def test_settings_that_are_made_know_nothing_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests and tools make them by name; only `load_settings` reads, and only what it is given."""
+    monkeypatch.setenv("STEPWIRE_GATEWAY_PORT", "1234")
+    monkeypatch.setenv("GATEWAY_PORT", "1235")
+    assert Settings().gateway_port == load_settings({}).gateway_port == 8080
+    assert load_settings().gateway_port == 1234
+
+
+def test_the_environment_wins_also_by_the_file_it_names(tmp_path: Path) -> None:
+    """Each place may give a value or name a file that holds it; the sources say which it was."""
+    secret, file = tmp_path / "url", tmp_path / "stepwire.env"
+    secret.write_text("postgresql://a@b/c\n")
+    file.write_text("STEPWIRE_DATABASE_URL=postgresql://x@y/z\nSTEPWIRE_LOG_LEVEL=debug\n")
+    environ = {"STEPWIRE_ENV_FILE": str(file), "STEPWIRE_DATABASE_URL_FILE": str(secret), "STEPWIRE_QUEUES": ""}
+    assert load_settings(environ).database_url == "postgresql://a@b/c"
+    sources = {line.name: line.source for line in describe_settings(environ)}
+    assert sources["STEPWIRE_DATABASE_URL"] == str(secret)
+    assert sources["STEPWIRE_LOG_LEVEL"] == str(file)
+    assert sources["STEPWIRE_QUEUES"] == "default"

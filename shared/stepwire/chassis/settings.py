@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from stepwire.chassis.errors import SettingsError
 
@@ -41,10 +44,10 @@ class CallbackSecret(NamedTuple):
         return cls(hashlib.sha256(value).hexdigest()[:8], value)
 
 
-class Settings(BaseModel):
+class Settings(BaseSettings):
     """Every setting by its name in lower case. Only `load_settings` looks at the environment."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(frozen=True, extra="forbid")
 
     database_url: str = "postgresql://stepwire@127.0.0.1:5432/stepwire"
     kafka_bootstrap: str = "127.0.0.1:9092"
@@ -88,6 +91,19 @@ class Settings(BaseModel):
     migrations: str | None = None
     testing: bool = False
     failpoints: str = ""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given by name, then the places that `load_settings` reads, the first of them first."""
+        del env_settings, dotenv_settings, file_secret_settings
+        return (init_settings, *(Place(settings_cls, found) for found in _PLACES.get()))
 
     @field_validator("workflows", "queues", mode="before")
     @classmethod
@@ -140,6 +156,29 @@ class Settings(BaseModel):
         return self.callback_secrets
 
 
+Found = dict[str, tuple[str, str]]
+"""Raw text and source of each setting that is given in one place, by its name in lower case."""
+
+_PLACES: ContextVar[Sequence[Found]] = ContextVar("places", default=())
+
+
+class Place(PydanticBaseSettingsSource):
+    """Settings as they are given in one place: text, for the fields to make values of."""
+
+    def __init__(self, settings_cls: type[BaseSettings], found: Found) -> None:
+        super().__init__(settings_cls)
+        self._found = found
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """The text of a setting, None where it is not given; never JSON."""
+        del field
+        return self._found.get(field_name, (None, ""))[0], field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """All texts of this place."""
+        return {name: text for name, (text, _) in self._found.items()}
+
+
 @dataclass(frozen=True)
 class SettingLine:
     """One setting as an operator sees it: environment name, value (secrets hidden) and where it comes from."""
@@ -155,34 +194,20 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     Raises:
         SettingsError: a value cannot be used; the sentence names the setting and where it came from.
     """
-    found = read_environment(environ)
+    places = _places(os.environ if environ is None else environ)
+    reading = _PLACES.set(places)
     try:
-        return Settings(**{name: value for name, (value, _) in found.items()})
+        return Settings()
     except ValidationError as error:
-        raise SettingsError(_sentence(error, found)) from None
-
-
-def read_environment(environ: Mapping[str, str] | None = None) -> dict[str, tuple[str, str]]:
-    """Raw text and source of every setting that is given somewhere, by its name in lower case.
-
-    Raises:
-        SettingsError: a file that is named cannot be read.
-    """
-    environ = os.environ if environ is None else environ
-    found: dict[str, tuple[str, str]] = {}
-    if path := environ.get(ENV_FILE):
-        _collect(_env_file(path), path, found)
-    _collect(environ, "environment", found)
-    if environ.get(OTLP_ENDPOINT):
-        # Whoever says where spans go wants some.
-        found.setdefault("tracing", ("true", OTLP_ENDPOINT))
-    return found
+        raise SettingsError(_sentence(error, _merged(places))) from None
+    finally:
+        _PLACES.reset(reading)
 
 
 def describe_settings(environ: Mapping[str, str] | None = None) -> list[SettingLine]:
     """All settings with their sources in the order of the documentation, secrets hidden."""
-    found = read_environment(environ)
     settings = load_settings(environ)
+    found = _merged(_places(os.environ if environ is None else environ))
     return [
         SettingLine(PREFIX + name.upper(), shown(name, getattr(settings, name)), found.get(name, ("", "default"))[1])
         for name in Settings.model_fields
@@ -209,13 +234,28 @@ def shown(name: str, value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _collect(values: Mapping[str, str], source: str, found: dict[str, tuple[str, str]]) -> None:
+def _places(environ: Mapping[str, str]) -> list[Found]:
+    """Where settings are given, the place that wins first."""
+    places = [_found_in(environ, "environment")]
+    if path := environ.get(ENV_FILE):
+        places.append(_found_in(_env_file(path), path))
+    # Whoever says where spans go wants some.
+    return [*places, {"tracing": ("true", OTLP_ENDPOINT)}] if environ.get(OTLP_ENDPOINT) else places
+
+
+def _merged(places: Sequence[Found]) -> Found:
+    return {name: told for found in reversed(places) for name, told in found.items()}
+
+
+def _found_in(values: Mapping[str, str], source: str) -> Found:
+    found: Found = {}
     for name in Settings.model_fields:
         variable = PREFIX + name.upper()
         if text := values.get(variable):
             found[name] = (text, source)
         elif path := values.get(variable + "_FILE"):
             found[name] = (_secret_file(variable, path), path)
+    return found
 
 
 def _env_file(path: str) -> dict[str, str]:
