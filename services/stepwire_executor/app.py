@@ -74,7 +74,7 @@ def build(chassis: Chassis) -> Executor:
     give_up = partial(leases.run_ended, forced=False)
     claimer = Claimer(chassis.engine, UUID(chassis.instance), plans, chassis.failpoints, give_up, log)
     fetcher = Fetcher(poller, claimer, _waiting(settings, plans), runs, log)
-    forms = _forms(chassis, FormDesk(checks, plans, chassis.engine), dead_letters)
+    forms = _forms(chassis, FormDesk(checks, plans, chassis.engine, chassis.clock), dead_letters)
     return Executor(chassis, plans, rooms, leases, runs, attempts, fetcher, poller, forms)
 
 
@@ -107,7 +107,7 @@ def _workshop(chassis: Chassis, leases: Leases, sessions: Sessions) -> Workshop:
         leases=leases,
         sessions=sessions,
         finisher=Finisher(chassis.failpoints),
-        reports=Reports(chassis.instance),
+        reports=Reports(chassis.instance, chassis.clock.now),
         default_retry=Retry(
             delay_seconds=settings.retrystep_delay_seconds,
             factor=settings.retrystep_factor,

@@ -9,18 +9,18 @@ from typing import NamedTuple
 
 import orjson
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from structlog.typing import FilteringBoundLogger
 
+from stepwire.chassis.direct import DATABASE_ERRORS
 from stepwire.data import claims, outcomes
 from stepwire.flow.errors import StepwireError
 from stepwire_executor.recollecting import must_recall, recall
 from stepwire_executor.spans import awaited, plain
 from stepwire_executor.steps import Done, Execution, Verdict, Workshop
 from stepwire_executor.threads import AsyncThread, Job, Threads
+from stepwire_executor.transactions import DISCONNECTIONS, Mishap
 
-DISCONNECTIONS = 3
 RETRY_SECONDS = 0.5
 _TERMINATE = text("SELECT pg_terminate_backend(:pid)")
 
@@ -81,7 +81,7 @@ class Attempts:
             del self._underway[id(execution)]
         if done.verdict is Verdict.UNDECIDED:
             return await self._decide(execution)
-        if done.connection_lost:
+        if done.mishap is not None:
             return await self._blame(execution, done)
         return done
 
@@ -150,7 +150,7 @@ class Attempts:
             try:
                 async with self._connection() as connection:
                     return await outcomes.record_failed(connection, execution.place, record)
-            except (DBAPIError, OSError) as error:
+            except DATABASE_ERRORS as error:
                 self._log.warning("An outcome could not be recorded yet.", action="timeout", reason=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
 
@@ -170,7 +170,7 @@ class Attempts:
         try:
             async with self._connection() as connection:
                 await connection.execute(_TERMINATE, {"pid": pid})
-        except (DBAPIError, OSError) as error:
+        except DATABASE_ERRORS as error:
             self._log.warning("A session could not be ended.", action="terminate", pid=pid, reason=str(error))
 
     async def _decide(self, execution: Execution) -> Done:
@@ -180,21 +180,24 @@ class Attempts:
             async with self._connection() as connection:
                 ours = await claims.is_ours(connection, place.executor, place.process_id, place.epoch)
                 known = await outcomes.read(connection, place)
-        except (DBAPIError, OSError):
+        except DATABASE_ERRORS:
             return Done(Verdict.LOST)
         if ours and known is not None:
             return Done(Verdict.RECORDED, report=orjson.loads(known.result))
         return Done(Verdict.LOST)
 
     async def _blame(self, execution: Execution, done: Done) -> Done:
-        """What the step wrote is rolled back: begun again in place, unless the lease had run out meanwhile.
+        """What the step wrote is rolled back: begun again in place, unless the claim was taken away meanwhile.
 
-        A step that loses its connection every time is the cause, not the victim: then it has failed.
+        A step that loses its connection every time is the cause, not the victim: then it has failed. One that got
+        none, or met a full disk, waits for as long as it takes.
         """
-        leases, run = self._shop.leases, execution.run
-        await leases.next_beat()
-        if leases.lapsed_since(execution.booted_at) or run.revoked:
+        run = execution.run
+        await self._shop.leases.next_beat()
+        if run.revoked:
             return Done(Verdict.LOST)
+        if done.mishap is Mishap.AWAY:
+            return Done(Verdict.NOT_STARTED)
         run.disconnections += 1
         return done if run.disconnections > DISCONNECTIONS else Done(Verdict.NOT_STARTED)
 

@@ -21,7 +21,7 @@ from stepwire.flow.predicates import PredicateContext, RunPredicateFail, evaluat
 from stepwire.flow.types import State
 from stepwire.flow.workflows import Workflow
 from stepwire_executor.threads import AsyncThread, Threads
-from stepwire_executor.transactions import Sessions
+from stepwire_executor.transactions import DISCONNECTIONS, DatabaseAway, Mishap, Sessions, mishap_of
 
 NOBODY = UUID(int=0)
 REASONS: dict[FormVerdict, str] = {
@@ -74,7 +74,10 @@ class Checked:
 
 
 class Checks:
-    """Asks authors' hooks where they belong: plain ones in a thread, async ones on the loop for steps."""
+    """Asks authors' hooks where they belong: plain ones in a thread, async ones on the loop for steps.
+
+    Each question raises `DatabaseAway` where a hook gets no connection: ask again later.
+    """
 
     def __init__(self, sessions: Sessions, threads: Threads, loop_thread: AsyncThread) -> None:
         self._sessions = sessions
@@ -131,6 +134,15 @@ class Checks:
         return complete
 
     async def _ask(self, function: Callable[..., Any] | None, work: Callable[[], Any]) -> Any:
+        for _ in range(DISCONNECTIONS):
+            try:
+                return await self._ask_once(function, work)
+            except Exception as error:
+                if mishap_of(error) is not Mishap.LOST:
+                    raise
+        return await self._ask_once(function, work)
+
+    async def _ask_once(self, function: Callable[..., Any] | None, work: Callable[[], Any]) -> Any:
         if function is None:
             return _settled(work())
         name, is_async = getattr(function, "__name__", "hook"), _is_async(function)
@@ -141,6 +153,9 @@ class Checks:
 
 
 def _broken(error: Exception, verdict: FormVerdict) -> Checked:
+    """The refusal of a hook that raised; none where the database was away, for nothing has been decided then."""
+    if mishap_of(error) is Mishap.AWAY:
+        raise DatabaseAway(error) from error
     told = step_error(error)
     return Checked(verdict, detail=told.message, error=told)
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from pydantic import ValidationError
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.typing import FilteringBoundLogger
 
+from stepwire.chassis.database import Clock
+from stepwire.chassis.direct import DATABASE_ERRORS
 from stepwire.chassis.errors import ChassisError
 from stepwire.chassis.kafka import Outgoing, Producer
 from stepwire.contracts.base import encode
@@ -26,6 +26,7 @@ from stepwire_executor.checks import Asked, Checked, Checks
 from stepwire_executor.dead_letters import DeadLetters
 from stepwire_executor.plans import Plans
 from stepwire_executor.polling import start_patiently
+from stepwire_executor.transactions import DatabaseAway
 
 AT_ONCE = 16
 
@@ -33,14 +34,23 @@ AT_ONCE = 16
 class FormDesk:
     """Answers one request."""
 
-    def __init__(self, checks: Checks, plans: Plans, engine: AsyncEngine) -> None:
+    def __init__(self, checks: Checks, plans: Plans, engine: AsyncEngine, clock: Clock) -> None:
+        self._clock = clock
         self._checks = checks
         self._plans = plans
         self._engine = engine
 
+    def is_late(self, request: FormRequest) -> bool:
+        """Whether nobody waits any more, by the time of the database: two machines' clocks may be minutes apart."""
+        return (self._clock.now() - request.time).total_seconds() > request.deadline_seconds
+
     async def answer(self, request: FormRequest) -> FormReply:
         """The verdict on the pages of `request`."""
-        checked = await (self._resume(request) if request.kind == "resume" else self._start(request))
+        try:
+            checked = await (self._resume(request) if request.kind == "resume" else self._start(request))
+        except (DatabaseAway, *DATABASE_ERRORS) as error:
+            # Nothing was decided: the gateway asks again for as long as its client waits.
+            return _reply(request, "unserved", detail=f"the database does not answer: {error}")
         if checked is None:
             return _reply(request, "unserved", detail=f"workflow {request.workflow!r} is not served here")
         return _reply(
@@ -63,11 +73,8 @@ class FormDesk:
     async def _resume(self, request: FormRequest) -> Checked | None:
         if request.process_id is None or request.node is None:
             return Checked("failed", detail="a resume request names process_id and node")
-        try:
-            async with self._engine.connect() as connection:
-                standing = await standing_of(connection, request.process_id)
-        except (DBAPIError, OSError) as error:
-            return Checked("failed", detail=f"the database does not answer: {error}")
+        async with self._engine.connect() as connection:
+            standing = await standing_of(connection, request.process_id)
         plan = self._plans.get(request.workflow)
         if standing is None or plan is None or standing.prefix not in plan.chain:
             return None
@@ -139,7 +146,7 @@ class FormService:
         except ValidationError as error:
             await self._put_aside(record, str(error))
             return
-        if (datetime.now(UTC) - request.time).total_seconds() > request.deadline_seconds:
+        if self._desk.is_late(request):
             return
         reply = await self._desk.answer(request)
         try:

@@ -65,7 +65,6 @@ class Leases:
         self._stop = threading.Event()
         self._ended: deque[tuple[float, executors.EndedRun]] = deque()
         self._good_at = 0.0
-        self._lapsed_at = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._beaten = asyncio.Event()
         self.paused = False
@@ -92,10 +91,6 @@ class Leases:
     def fresh(self) -> bool:
         """Whether the last good beat is young enough to begin something."""
         return boot_clock() - self._good_at <= FRESH_SECONDS
-
-    def lapsed_since(self, moment: float) -> bool:
-        """Whether the lease ran out at some time after `moment` (of `boot_clock`), or has run out now."""
-        return self._lapsed_at > moment or boot_clock() - self._good_at > self._identity.lease_seconds
 
     def run_ended(self, process_id: UUID, epoch: int, *, forced: bool) -> None:
         """Note that a run is over here; `forced`: it ended without a record."""
@@ -147,16 +142,16 @@ class Leases:
         row = connection.execute(executors.BEAT, values).fetchone()
         if row is None:
             return
-        self._note_gap(begun_at)
         self.paused = row[0]
         for process_id, epoch in _ROW.findall(" ".join(row[1])):
             self._revoked(UUID(process_id), int(epoch))
+        # Last: whoever sees that the lease is good again must know what was lost meanwhile.
+        self._note_gap(begun_at)
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._beaten.set)
 
     def _note_gap(self, begun_at: float) -> None:
         if self._good_at and begun_at - self._good_at > self._identity.lease_seconds:
-            self._lapsed_at = begun_at
             self._log.warning("The lease had run out.", action="beat", seconds=round(begun_at - self._good_at, 1))
         self._good_at = begun_at
 

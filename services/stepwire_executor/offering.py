@@ -6,10 +6,10 @@ import asyncio
 import os
 import socket
 
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.typing import FilteringBoundLogger
 
+from stepwire.chassis.direct import DATABASE_ERRORS
 from stepwire.data.executors import offer_manifests
 from stepwire_executor.plans import Plans
 
@@ -23,7 +23,7 @@ async def offer(engine: AsyncEngine, plans: Plans, log: FilteringBoundLogger) ->
         try:
             async with engine.begin() as connection:
                 await offer_manifests(connection, manifests)
-        except (DBAPIError, OSError) as error:
+        except DATABASE_ERRORS as error:
             log.warning("The workflows could not be offered yet.", action="offer", reason=str(error))
             await asyncio.sleep(RETRY_SECONDS)
         else:

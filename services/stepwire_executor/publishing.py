@@ -6,10 +6,11 @@ import asyncio
 
 from structlog.typing import FilteringBoundLogger
 
-from stepwire.chassis.errors import ChassisError, KafkaUnavailable
+from stepwire.chassis.errors import ChassisError, KafkaUnavailable, TopicRefused
 from stepwire.chassis.kafka import Outgoing, Producer
 from stepwire.contracts.tracing import Headers
 
+RETRY_SECONDS = 0.2
 Waiting = list[tuple[Outgoing, asyncio.Future[None]]]
 
 
@@ -25,7 +26,7 @@ class Publisher:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def publish(self, key: bytes, value: bytes, headers: Headers = ()) -> asyncio.Future[None]:
-        """Send one record; the future raises `RecordTooLarge` or `TopicRefused`, and waits while Kafka is away."""
+        """Send one record; the future raises `RecordTooLarge`, and waits while Kafka or its topic is away."""
         future: asyncio.Future[None] = self._loop.create_future()
         if not self._waiting:
             self._loop.call_soon(self._flush)
@@ -55,8 +56,11 @@ class Publisher:
         while True:
             try:
                 await self._producer.send_all(records)
-            except KafkaUnavailable as error:
+            except (KafkaUnavailable, TopicRefused) as error:
+                # A broker that has just begun does not know its topics yet: no result is to blame for that, and one
+                # that is committed must not be reported as failed.
                 self._log.warning(str(error), action="publish", records=len(records))
+                await asyncio.sleep(RETRY_SECONDS)
             else:
                 return
 

@@ -7,7 +7,8 @@ models of the contract.
 from __future__ import annotations
 
 import itertools
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -22,7 +23,8 @@ _OPTIONS = orjson.OPT_NON_STR_KEYS
 class Reports:
     """Makes the records one executor sends."""
 
-    def __init__(self, executor: str) -> None:
+    def __init__(self, executor: str, now: Callable[[], datetime]) -> None:
+        self.now = now
         self._executor = executor
         self._source = f"stepwire/executor/{executor}"
         # uuid4 asks the kernel for each id and gives the interpreter lock away meanwhile: in a busy executor it waits
@@ -43,7 +45,7 @@ class Reports:
         created_by: str | None = None,
     ) -> dict[str, Any]:
         """The result of `node`."""
-        now = datetime.now(UTC)
+        now = self.now()
         report = {
             **self._head("StepReported", run, now),
             "node": node,
@@ -68,14 +70,14 @@ class Reports:
 
     def repeat(self, run: Run, report: dict[str, Any]) -> dict[str, Any]:
         """A result that was recorded in an earlier epoch, for this one."""
-        return {**report, **self._head("StepReported", run, datetime.now(UTC))}
+        return {**report, **self._head("StepReported", run, self.now())}
 
     def engine_node(
         self, run: Run, node: str, *, condition: bool, arguments: dict[str, Any] | None = None
     ) -> dict[str, Any]:
         """The run has come to a node of the engine."""
         return {
-            **self._head("EngineNodeReached", run, datetime.now(UTC)),
+            **self._head("EngineNodeReached", run, self.now()),
             "node": node,
             "attempt": run.attempt,
             "manifest": run.plan.manifest.hash,
@@ -86,7 +88,7 @@ class Reports:
     def ended(self, run: Run, reason: str, detail: str | None = None) -> dict[str, Any]:
         """The run stops before its next node."""
         return {
-            **self._head("RunEnded", run, datetime.now(UTC)),
+            **self._head("RunEnded", run, self.now()),
             "node": run.node,
             "attempt": run.attempt,
             "reason": reason,
@@ -96,7 +98,7 @@ class Reports:
     def progress(self, run: Run, node: str, attempt: int, shown: Any) -> dict[str, Any]:
         """News of a step under way."""
         return {
-            **self._head("StepProgressed", run, datetime.now(UTC)),
+            **self._head("StepProgressed", run, self.now()),
             "node": node,
             "attempt": attempt,
             "progress": shown,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -31,6 +30,7 @@ from stepwire_executor.runs import GOES_ON, START_CHECK, Run
 from stepwire_executor.signals import Signals
 from stepwire_executor.sizes import StateTooLarge, check_state, size_after
 from stepwire_executor.steps import STEP, SUSPEND, Body, Done, Execution, Verdict, Workshop
+from stepwire_executor.transactions import DatabaseAway
 
 
 class NoCallbackKey(StepwireError):  # noqa: N818 - named by what it is, as all errors here
@@ -131,7 +131,10 @@ class Runner:
     async def _input(self, run: Run, node: NodePlan) -> bool:
         if run.pages is None:
             return await self._execute(run, node, SUSPEND)
-        refused = await self._checks.authorize(node.step.resume_auth_callback, run.user)
+        try:
+            refused = await self._checks.authorize(node.step.resume_auth_callback, run.user)
+        except DatabaseAway as error:
+            return await self._ask_later(run, error)
         if refused is not None:
             return await self._refuse(run, refused.fault())
         return await self._execute(run, node, resume(run.pages, run.user))
@@ -152,7 +155,10 @@ class Runner:
 
     async def _start_check(self, run: Run) -> bool:
         asked = Asked(run.plan.workflow, run.pages or [], run.user, run.reporter, run.process_id)
-        checked = await self._checks.start(asked)
+        try:
+            checked = await self._checks.start(asked)
+        except DatabaseAway as error:
+            return await self._ask_later(run, error)
         if checked.verdict != "complete":
             return await self._refuse(run, checked.fault())
         delta = Delta(checked.given)
@@ -164,6 +170,12 @@ class Runner:
         await self._publish(run, self._plain_report(run, StepOutcome("success", delta), size))
         return False
 
+    async def _ask_later(self, run: Run, error: DatabaseAway) -> bool:
+        """Nothing was decided: ask again when the next beat was taken, unless the run has to stop by then."""
+        self._log_of(run).warning("A check waits for the database.", action="check", reason=str(error))
+        await self._shop.leases.next_beat()
+        return True
+
     async def _refuse(self, run: Run, fault: dict[str, Any]) -> bool:
         outcome = StepOutcome("rejected")
         await self._publish(run, self._plain_report(run, outcome, run.state_bytes, fault))
@@ -171,7 +183,7 @@ class Runner:
 
     def _plain_report(self, run: Run, outcome: StepOutcome, size: int, fault: dict[str, Any] | None = None) -> bytes:
         report = self._shop.reports.step(
-            run, run.node, outcome, size, datetime.now(UTC), error=fault, created_by=run.user
+            run, run.node, outcome, size, self._shop.reports.now(), error=fault, created_by=run.user
         )
         return encode(report)
 

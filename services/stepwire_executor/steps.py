@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -22,12 +22,12 @@ from stepwire.flow.callbacks import CallbackRoute
 from stepwire.flow.context import StepContext, use_context
 from stepwire.flow.outcomes import StepOutcome, step_error
 from stepwire.flow.retry import Retry
-from stepwire_executor.leases import Leases, boot_clock
+from stepwire_executor.leases import Leases
 from stepwire_executor.plans import NodePlan
 from stepwire_executor.reports import Reports, encode
 from stepwire_executor.runs import GOES_ON, Run
 from stepwire_executor.sizes import StateTooLarge, check_record, check_state, size_after
-from stepwire_executor.transactions import Ending, Finisher, Sessions, connection_lost
+from stepwire_executor.transactions import Ending, Finisher, Mishap, Sessions, mishap_of
 
 if TYPE_CHECKING:
     from stepwire.chassis.spans import Tracing
@@ -65,7 +65,7 @@ class Done:
     record: bytes = b""
     state_bytes: int = 0
     committed: bool = False
-    connection_lost: bool = False
+    mishap: Mishap | None = None
     seconds: float = 0.0
     report: dict[str, Any] = field(default_factory=dict)
 
@@ -108,7 +108,6 @@ class Execution:
         self.callback: CallbackRoute | None = None
         self.fault: dict[str, Any] | None = None
         self.created_by: str | None = None
-        self.booted_at = 0.0
         self.abandoned = False
         self.is_async = node.step.is_async
         self.transaction = shop.sessions.transaction(run.process_id, node.step.name, is_async=self.is_async)
@@ -171,14 +170,13 @@ class Execution:
             callback=self.callback,
         )
         done = self._account(outcome)
-        done.connection_lost = connection_lost(error)
+        done.mishap = mishap_of(error)
         return done
 
     def _begin(self) -> bool:
         if self.abandoned or not self._shop.may_start(self.run):
             return False
-        self._started_at = datetime.now(UTC)
-        self.booted_at = boot_clock()
+        self._started_at = self._shop.reports.now()
         return True
 
     def _attempt(self) -> Done:
@@ -258,7 +256,7 @@ class Execution:
             self._path,
             outcome,
             size,
-            self._started_at or datetime.now(UTC),
+            self._started_at or self._shop.reports.now(),
             error=self.fault,
             timeout_seconds=awaited.callback_timeout_seconds if awaited is not None else None,
             created_by=self.created_by,

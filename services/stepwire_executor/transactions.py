@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
 from stepwire.chassis.database import make_engine, make_sync_engine
+from stepwire.chassis.direct import DATABASE_ERRORS
 from stepwire.chassis.failpoints import Failpoints
 from stepwire.chassis.settings import Settings
 from stepwire.data import outcomes
@@ -23,8 +24,14 @@ from stepwire.data.session import StepSession, StepTransaction, commit, guard
 from stepwire.flow.errors import CommitRefused, StepwireError
 
 IDLE_SECONDS = 1.0
+DISCONNECTIONS = 3
+"""So often a step or a check is begun again whose connection was lost."""
 CAUSES = 20
 IN_FAILED_TRANSACTION = "25P02"
+NO_ROOM = frozenset({"53100", "53300"})
+"""The disk is full; there are too many connections."""
+GAVE_WAY = frozenset({"40001", "40P01"})
+"""Serialization failure; deadlock."""
 QUEUE_SECONDS = 3600.0
 """Async steps wait their turn for a connection: that many of them are busy is no failure of the next."""
 
@@ -37,6 +44,22 @@ class BrokenTransaction(StepwireError):  # noqa: N818 - named by what it is, as 
             f"step {step_name!r} caught an error of the database and went on, but its transaction was lost with it: "
             "put what may fail into `with db.session.begin_nested():`",
         )
+
+
+class DatabaseAway(StepwireError):  # noqa: N818 - the state of the database, not of the code that asked for it
+    """A step or a check asked for its session, and there was no connection to be had."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(f"the database gives no connection: {str(cause).strip() or type(cause).__name__}")
+
+
+class Mishap(Enum):
+    """What the database did to a step that is not to blame for it: its transaction is rolled back as a whole."""
+
+    AWAY = auto()
+    """There was no connection to be had, or no room to write: it waits for as long as that takes."""
+    LOST = auto()
+    """The connection was lost, or the transaction had to give way to another one: it begins again, a few times."""
 
 
 class Ending(Enum):
@@ -68,6 +91,7 @@ class Sessions:
         for engine in (self._sync, self._async.sync_engine):
             guard(engine)
             _check_idle_connections(engine)
+            event.listen(engine, "do_connect", _connect)
 
     def transaction(self, process_id: UUID, step_name: str, *, is_async: bool) -> StepTransaction:
         """The transaction of one step; it connects when the step asks for its session."""
@@ -133,7 +157,9 @@ class Finisher:
                 fence=not self.failpoints.enabled("unsafe.no_fence"),
                 outcome=not self.failpoints.enabled("unsafe.no_outcomes"),
             )
-        except DBAPIError:
+        except DBAPIError as error:
+            if mishap_of(error) is Mishap.AWAY:
+                raise
             # A time limit, a deadlock or a lost connection here is no fault of the step: its attempt stays.
             return Ending.LOST
         if not kept:
@@ -141,29 +167,44 @@ class Finisher:
         try:
             commit(session)
         except DBAPIError as error:
-            if connection_lost(error):
+            if _is_lost(error):
                 return Ending.LOST
             raise
         return Ending.COMMITTED
 
 
-def connection_lost(error: BaseException | None) -> bool:
-    """Whether the database, or somebody there, has ended the connection; also where an author wrapped that error."""
+def mishap_of(error: BaseException | None) -> Mishap | None:
+    """What befell whoever raised `error`, None if it was at fault itself; also where an author wrapped that error."""
     for _ in range(CAUSES):
         if error is None:
-            return False
-        if isinstance(error, DBAPIError) and (error.connection_invalidated or _says_so(error.orig)):
-            return True
+            return None
+        if isinstance(error, DatabaseAway) or _state_of(error) in NO_ROOM:
+            return Mishap.AWAY
+        if isinstance(error, DBAPIError) and (_is_lost(error) or _state_of(error) in GAVE_WAY):
+            return Mishap.LOST
         error = error.__cause__ or error.__context__
-    return False
+    return None
 
 
-def _says_so(error: BaseException | None) -> bool:
-    """Whether the server itself has said it: SQLAlchemy may see the connection open for another moment."""
-    state = getattr(error, "sqlstate", None) or ""
+def _is_lost(error: DBAPIError) -> bool:
+    """Whether the database, or somebody there, has ended the connection."""
+    # The server itself may have said it: SQLAlchemy may see the connection open for another moment.
+    state = _state_of(error)
     # Without a state it was not the server that spoke: nobody opened the door.
-    unheard = isinstance(error, psycopg.OperationalError) and not state
-    return unheard or state.startswith(("08", "57P"))
+    unheard = isinstance(error.orig, psycopg.OperationalError) and not state
+    return error.connection_invalidated or unheard or state.startswith(("08", "57P"))
+
+
+def _state_of(error: BaseException) -> str:
+    return getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+
+
+def _connect(dialect: Any, _record: object, arguments: Any, options: Any) -> Any:
+    """Say in one word that there was no connection: a step's own OSError must not be taken for it."""
+    try:
+        return dialect.connect(*arguments, **options)
+    except (dialect.loaded_dbapi.Error, *DATABASE_ERRORS) as error:
+        raise DatabaseAway(error) from error
 
 
 def _touched(session: Session) -> bool:

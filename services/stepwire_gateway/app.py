@@ -11,6 +11,7 @@ from stepwire.chassis.settings import Settings
 from stepwire_gateway import docs, problems
 from stepwire_gateway.answers import Answers
 from stepwire_gateway.callbacks import Callbacks
+from stepwire_gateway.crowd import Crowd
 from stepwire_gateway.database import Database
 from stepwire_gateway.engine import Engine
 from stepwire_gateway.events import Events
@@ -37,7 +38,7 @@ class Gateway:
         self._chassis = chassis
         self.tail = Tail(settings, chassis.instance, chassis.health)
         database = Database(chassis.engine)
-        forms = Forms(settings, chassis.producer, self.tail, chassis.instance)
+        forms = Forms(settings, chassis.producer, self.tail, chassis.clock, chassis.instance)
         self._sender = Sender(settings, database, chassis.producer, Answers(self.tail, database), failpoints)
         self._workflows = Workflows(database)
         self._starts = Starts(settings, self._workflows, forms, self._sender)
@@ -52,6 +53,7 @@ class Gateway:
     def app(self) -> FastAPI:
         """The application with all routes."""
         app = docs.new_app()
+        app.add_middleware(Crowd)
         app.add_middleware(Traced, tracing=self._chassis.tracing)
         problems.install(app, Refusals(self._chassis.metrics).count)
         # Before the routes that are described: an awaited system's answer needs nothing of their machinery.

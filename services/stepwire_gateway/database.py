@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-import asyncpg
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from stepwire.chassis.direct import DATABASE_ERRORS
 from stepwire.chassis.logging import get_logger
 from stepwire.flow.errors import StepwireError
 
@@ -52,7 +52,7 @@ class Database:
         try:
             async with asyncio.timeout(self._answer_seconds):
                 return await _again_if_stale(engine, work)
-        except (OSError, TimeoutError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DATABASE_ERRORS as error:
             reason = str(getattr(error, "orig", None) or error) or type(error).__name__
             self._log.warning("PostgreSQL did not do a statement.", action="database", reason=reason)
             raise DatabaseAway(reason) from error

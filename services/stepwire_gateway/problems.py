@@ -20,6 +20,7 @@ from stepwire.flow.errors import StepwireError
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
 NOT_EXTENDED = 510
+TEMPORARY = frozenset({HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS})
 
 STATUS_OF_REASON: Mapping[str, int] = {
     Reason.MALFORMED: 400,
@@ -73,7 +74,7 @@ class Problem(StepwireError):  # noqa: N818  # the word RFC 9457 has for it
 
     def response(self) -> Response:
         """The answer; a temporary refusal says when to come again."""
-        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if self.status == HTTPStatus.SERVICE_UNAVAILABLE else None
+        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if self.status in TEMPORARY else None
         return Response(orjson.dumps(self.body), self.status, headers, MEDIA_TYPE)
 
 

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 
+from stepwire.chassis.database import Clock
 from stepwire.chassis.errors import ChassisError, KafkaUnavailable
 from stepwire.chassis.kafka import Outgoing, Producer
 from stepwire.chassis.logging import get_logger
@@ -32,11 +33,12 @@ _Mailbox = asyncio.Queue[FormReply]
 class Forms:
     """Asks executors about forms and hands their replies to those who asked."""
 
-    def __init__(self, settings: Settings, producer: Producer, tail: Tail, instance: str) -> None:
+    def __init__(self, settings: Settings, producer: Producer, tail: Tail, clock: Clock, instance: str) -> None:
         self.instance = instance
         self._settings = settings
         self._producer = producer
         self._tail = tail
+        self._clock = clock
         self._mailboxes: dict[str, _Mailbox] = {}
         self._log = get_logger()
         tail.on_reply(self._deliver)
@@ -67,7 +69,7 @@ class Forms:
 
     async def _ask(self, request: FormRequest, queue: str, mailbox: _Mailbox, ids: set[str]) -> FormReply | None:
         """Ask once; None where the executor that took the question is silent, for it may be gone."""
-        fresh = request.model_copy(update={"id": uuid4()})
+        fresh = request.model_copy(update={"id": uuid4(), "time": self._clock.now()})
         ids.add(str(fresh.id))
         self._mailboxes[str(fresh.id)] = mailbox
         await self._publish(fresh, queue)

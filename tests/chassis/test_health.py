@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from stepwire.chassis.dependencies import Dependencies, Dependency
 from stepwire.chassis.errors import PortTaken
 from stepwire.chassis.health import Health, health_app
 from stepwire.chassis.metrics import Metrics
@@ -50,3 +52,20 @@ def test_two_services_in_one_process_do_not_share_metrics() -> None:
     assert b'stepwire_commands_total{outcome="accepted",type="StartProcess"} 1.0' in first.render()
     assert b"StartProcess" not in second.render()
     assert b"process_resident_memory_bytes" in first.render()
+
+
+async def test_the_watch_of_a_dependency_outlives_whatever_is_raised() -> None:
+    """A service that no longer looks would never become ready, and never say why."""
+    health, asked = Health(), asyncio.Event()
+    errors = iter([ValueError("no driver is meant to raise this"), TimeoutError()])
+
+    async def ping() -> None:
+        for error in errors:
+            raise error
+        asked.set()
+
+    watching = asyncio.create_task(Dependencies(health, [Dependency("database", "nowhere:1", ping)]).watch())
+    await asked.wait()
+    watching.cancel()
+    await asyncio.wait([watching])
+    assert health.ready

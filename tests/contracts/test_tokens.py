@@ -49,6 +49,31 @@ def test_tokens_stay_what_they_are() -> None:
     assert TOKEN == "MGExYjJjM2R8NHwxfHviuIHCEA_RKdkHbZ0W5Z8"
 
 
+@pytest.mark.parametrize("attempt", ["01", "+1", " 1", "1_0"])
+def test_an_attempt_has_one_spelling(attempt: str) -> None:
+    """Another one that would be read as the same was not made here."""
+    number = int(attempt)
+    mac = read_token(make_token(KEY, "0a1b2c3d", "4", number)).mac
+    plain = f"0a1b2c3d|4|{attempt}|".encode() + mac
+    with pytest.raises(WrongTokenError):
+        read_token(base64.urlsafe_b64encode(plain).rstrip(b"=").decode())
+
+
+@given(secret_id=secrets, node=paths, attempt=attempts)
+def test_a_token_with_another_last_letter_is_another_token(secret_id: str, node: str, attempt: int) -> None:
+    """The bits that base64 leaves unused cannot be altered unnoticed."""
+    text = make_token(KEY, secret_id, node, attempt)
+    altered = text[:-1] + ("A" if text[-1] != "A" else "B")
+    assert not _verifies(altered)
+
+
+def _verifies(text: str) -> bool:
+    try:
+        return verify_token(KEY, read_token(text))
+    except WrongTokenError:
+        return False
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stepwire.chassis.database import Clock
 from stepwire.chassis.metrics import Metrics
 from stepwire.contracts.steps import EngineNodeReached, RunEnded, StepProgressed, StepReported, decode_result
 from stepwire.data.claims import Claimed
@@ -64,7 +65,7 @@ def decoded(report: dict[str, Any]) -> Any:
 
 def test_every_record_is_what_the_contract_says(run: Run) -> None:
     """They are made as plain dicts: the models must find everything in them."""
-    reports, now = Reports(str(uuid4())), datetime.now(UTC)
+    reports, now = Reports(str(uuid4()), Clock().now), datetime.now(UTC)
     error = StepError("ValueError", "bad", {"a": 1}, "Traceback ...")
     failed = StepOutcome("waiting", error=error, retry_after_seconds=2.5, process_status="api_unavailable")
     done = decoded(reports.step(run, "2", StepOutcome("success", Delta({"a": 2}, ["b"])), 11, now, created_by="jane"))
@@ -82,7 +83,7 @@ def test_every_record_is_what_the_contract_says(run: Run) -> None:
 
 def test_ids_of_records_are_uuids_and_never_the_same(run: Run) -> None:
     """They are counted behind a random half."""
-    reports = Reports(str(uuid4()))
+    reports = Reports(str(uuid4()), Clock().now)
     ids = {decoded(reports.ended(run, "budget")).id for _ in range(1000)}
     assert len(ids) == 1000
     assert all(isinstance(one, UUID) and one.version == 4 for one in ids)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -125,10 +126,25 @@ def make_sync_engine(settings: Settings, *, application_name: str, pool_size: in
     )
 
 
-async def ping(engine: AsyncEngine) -> None:
-    """Ask the database for an answer; raises what the driver raises."""
+class Clock:
+    """The time of the database, as far as its last answer told: machines may disagree by minutes."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta()
+
+    def now(self) -> datetime:
+        """What the database would say it is now."""
+        return datetime.now(UTC) + self._ahead
+
+    def set(self, told: datetime) -> None:
+        """Go by this from now on."""
+        self._ahead = told - datetime.now(UTC)
+
+
+async def ping(engine: AsyncEngine, clock: Clock) -> None:
+    """Ask the database for its time; raises what the driver raises."""
     async with engine.connect() as connection:
-        await connection.execute(text("SELECT 1"))
+        clock.set((await connection.execute(text("SELECT clock_timestamp()"))).scalar_one())
 
 
 def _keep_alive(connection: Any, _record: object) -> None:

@@ -16,8 +16,9 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-# What talking to the database may raise; SQLAlchemy wraps neither what is raised while connecting nor what comes here.
-DATABASE_ERRORS = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+# What talking to the database may raise. SQLAlchemy wraps neither a closed port nor what comes here, and a pool without
+# a free connection raises a word of its own.
+DATABASE_ERRORS = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 _DIALECT = dialect()  # type: ignore[no-untyped-call] # published without a type
 _compiled: dict[TextClause, tuple[str, tuple[str, ...]]] = {}

@@ -54,6 +54,7 @@ class Chassis:
     failpoints: Failpoints
     log: FilteringBoundLogger
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    clock: database.Clock = field(default_factory=database.Clock)
     instance: str = field(default_factory=lambda: str(uuid4()))
     tracing: Tracing | None = None
 
@@ -166,7 +167,11 @@ class _Run:
         return Dependencies(
             chassis.health,
             [
-                Dependency("database", database.address(settings.database_url), lambda: database.ping(chassis.engine)),
+                Dependency(
+                    "database",
+                    database.address(settings.database_url),
+                    lambda: database.ping(chassis.engine, chassis.clock),
+                ),
                 Dependency("kafka", settings.kafka_bootstrap, lambda: ping_kafka(settings.kafka_bootstrap)),
             ],
         )

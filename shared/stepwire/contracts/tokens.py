@@ -56,7 +56,7 @@ def read_token(token: str) -> Token:
     try:
         plain = _decoded(token)
         secret_id, node, attempt = plain[: -MAC_BYTES - 1].decode("ascii").split("|")
-        parsed = Token(secret_id, node, int(attempt), plain[-MAC_BYTES:])
+        parsed = Token(secret_id, node, _number(attempt), plain[-MAC_BYTES:])
     except (Base64Error, UnicodeError, ValueError) as error:
         message = "the token has not the form of a callback token"
         raise WrongTokenError(message) from error
@@ -83,6 +83,13 @@ def _decoded(token: str) -> bytes:
         # The last letter has bits that mean nothing: several spellings would be the same token.
         raise ValueError(token)
     return plain
+
+
+def _number(attempt: str) -> int:
+    if attempt != str(int(attempt)):
+        # A leading zero would be read as the same attempt.
+        raise ValueError(attempt)
+    return int(attempt)
 
 
 def _mac(key: bytes, node: str, attempt: int) -> bytes:
