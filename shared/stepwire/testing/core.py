@@ -42,7 +42,13 @@ class Core:
     """Processes, locks, timers and runs; several threads may ask at once, and steps run in whichever asked."""
 
     def __init__(
-        self, workflows: Iterable[Workflow], subscriptions: Iterable[UUID], default_retry: Retry, given: Any
+        self,
+        workflows: Iterable[Workflow],
+        subscriptions: Iterable[UUID],
+        default_retry: Retry,
+        given: Any,
+        *,
+        background: bool = False,
     ) -> None:
         self.now = datetime.now(UTC)
         self.records: dict[UUID, Record] = {}
@@ -54,6 +60,7 @@ class Core:
         self.paused = False
         self.under_way = 0
         self.changed = threading.Condition(threading.RLock())
+        self._background = background
         self._tools = Tools(self.sessions, self.failures, default_retry, is_ours=self._is_ours)
         self._runs: deque[UUID] = deque()
         self._held: list[StartProcess] = []
@@ -130,15 +137,19 @@ class Core:
             return decision
 
     def settle(self) -> None:
-        """Run whatever was dispatched, until everything waits or has ended."""
-        while (run := self._next_run()) is not None:
-            record = self.records[run.process.id]
-            try:
-                self._execute(run, record)
-            finally:
-                with self.changed:
-                    self.under_way -= 1
-                    self.changed.notify_all()
+        """Run whatever was dispatched, until everything waits or has ended; in the background each in its thread."""
+        if not self._background:
+            self._drain()
+            return
+        with self.changed:
+            for _ in self._runs:
+                threading.Thread(target=self._drain, name="stepwire in memory", daemon=True).start()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs, nor will before something else happens."""
+        with self.changed:
+            return self.under_way == 0 and (self.paused or not self._runs)
 
     def take_early(self, record: Record) -> None:
         """Use a callback that was accepted before."""
@@ -194,9 +205,7 @@ class Core:
         """The answer, waiting for it while another thread is at work on it; None: it is kept."""
         known = self.answers
         with self.changed:
-            there = self.changed.wait_for(
-                lambda: command.command_id in known or self.under_way == 0 or self.paused, ANSWER_SECONDS
-            )
+            there = self.changed.wait_for(lambda: command.command_id in known or self.idle, ANSWER_SECONDS)
         if not there:
             raise Misuse(f"command {command.command_id!r} was not answered within {ANSWER_SECONDS:g} s: a step hangs")
         return known.get(command.command_id)
@@ -220,6 +229,16 @@ class Core:
     def _next_due(self) -> tuple[datetime, UUID, str] | None:
         timers = ((due_at, id_, kind) for id_, r in self.records.items() for kind, (due_at, _) in r.due.items())
         return min(timers, default=None)
+
+    def _drain(self) -> None:
+        while (run := self._next_run()) is not None:
+            record = self.records[run.process.id]
+            try:
+                self._execute(run, record)
+            finally:
+                with self.changed:
+                    self.under_way -= 1
+                    self.changed.notify_all()
 
     def _next_run(self) -> Run | None:
         with self.changed:

@@ -39,7 +39,7 @@ from stepwire.testing.records import Record
 
 
 class InMemory:
-    """An engine that runs everything at once, in the caller's thread, with a clock of its own.
+    """An engine that runs everything at once, in the caller's thread, with a clock that can be skipped.
 
     Nothing is measured: neither the limits of sizes nor those of a step's time hold here, but callbacks time out.
 
@@ -51,6 +51,8 @@ class InMemory:
             that the test can roll everything back. None: `database` remembers what steps write.
         default_retry: The policy of a retrystep that names none.
         now: Where the clock begins; None: at the present.
+        background: Whether steps run in threads of their own, so that the test goes on while they do; `idle` says
+            when they have ended.
     """
 
     def __init__(
@@ -61,14 +63,21 @@ class InMemory:
         session: Any = None,
         default_retry: Retry = RETRYSTEP_DEFAULT,
         now: datetime | None = None,
+        background: bool = False,
     ) -> None:
-        self._core = Core([_workflow(one) for one in workflows], subscriptions, default_retry, session)
+        known = [_workflow(one) for one in workflows]
+        self._core = Core(known, subscriptions, default_retry, session, background=background)
         self._core.now = now or self._core.now
 
     @property
     def now(self) -> datetime:
         """The engine's clock."""
         return self._core.now
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs, nor will before something else happens."""
+        return self._core.idle
 
     @property
     def records(self) -> dict[UUID, Record]:
