@@ -46,7 +46,8 @@ class Workflows:
             Problem: there is no such workflow, or the database is away.
         """
         kept = self._kept.get(workflow)
-        if kept is not None and self._clock() - kept[0] < KEEP_SECONDS:
+        # Whoever has just unpaused the engine must not be told that it is paused.
+        if kept is not None and not kept[1].paused and self._clock() - kept[0] < KEEP_SECONDS:
             return kept[1]
         offer = _offer(workflow, await self._newest(workflow))
         if len(self._kept) >= MAX_KEPT:

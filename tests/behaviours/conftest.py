@@ -49,6 +49,8 @@ def live(
                 "STEPWIRE_TOPIC_PREFIX": f"b{uuid4().hex[:8]}.",
                 "STEPWIRE_TOPIC_PARTITIONS": str(PARTITIONS),
                 "STEPWIRE_CALLBACK_SECRETS": "a secret for the behaviours",
+                # What a pause has held up is found in PostgreSQL, by executors who look for what is this old.
+                "STEPWIRE_FALLBACK_AFTER_SECONDS": "0.5",
                 "STEPWIRE_WORKFLOWS": "tests.behaviours.workflows",
                 # The executors find the workflows wherever the tests are started.
                 "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),

@@ -86,7 +86,7 @@ class Live:
 
 
 class Door(Journals):
-    """What both doors have in common: looking."""
+    """What both doors have in common: looking, and what is there before anybody asks."""
 
     def __init__(self, live: Live) -> None:
         self.live = live
@@ -94,6 +94,48 @@ class Door(Journals):
     def wait(self, process_id: UUID, *statuses: str, until: Callable[[Seen], bool] | None = None) -> Seen:
         """The process when it has one of these statuses and `until` holds."""
         return self.live.wait(process_id, *statuses, until=until)
+
+    def route(self, process_id: UUID, node: str, attempt: int = 1) -> str:
+        """The route that an action will hand out."""
+        return self.live.route(process_id, node, attempt)
+
+    def engine(self) -> tuple[str, int]:
+        """GET /settings/status."""
+        body = _done(self.live.request("GET", "/api/settings/status")).json()
+        assert body["global_lock"] == (body["global_status"] != "RUNNING")
+        return body["global_status"], body["running_processes"]
+
+    def is_held(self, command_id: str) -> bool:
+        """What the log of commands says."""
+        rows = self.live.sql("SELECT status FROM stepwire_engine.commands WHERE command_id = %s", command_id)
+        return rows == [("held",)]
+
+    def notes(self, process_id: UUID) -> list[tuple[str, dict[str, Any], str | None]]:
+        """What the table says."""
+        columns = "SELECT kind, body, created_by FROM stepwire_engine.process_notes"
+        rows: list[Any] = self.live.sql(f"{columns} WHERE process_id = %s ORDER BY id", process_id)
+        return rows
+
+    def inputs(self, process_id: UUID) -> list[tuple[str, list[Page], str | None]]:
+        """What the table says."""
+        given = "SELECT node, pages, given_by FROM stepwire_engine.process_inputs WHERE given_at <= now()"
+        rows: list[Any] = self.live.sql(f"{given} AND process_id = %s ORDER BY seq", process_id)
+        return rows
+
+    def subscription(self) -> UUID:
+        """A row of subscriptions."""
+        insert = "INSERT INTO subscriptions (insync, status) VALUES (true, 'active') RETURNING subscription_id"
+        subscription_id: UUID = self.live.sql(insert)[0][0]
+        return subscription_id
+
+    def owner(self, subscription_id: UUID) -> tuple[bool, UUID | None]:
+        """What the tables say."""
+        rows = self.live.sql(
+            "SELECT s.insync, l.owner FROM subscriptions s LEFT JOIN stepwire_engine.locks l "
+            "ON l.key = 'subscription:' || s.subscription_id::text WHERE s.subscription_id = %s",
+            subscription_id,
+        )
+        return rows[0][0], rows[0][1]
 
 
 class HttpDoor(Door):
@@ -118,6 +160,23 @@ class HttpDoor(Door):
     def abort(self, process_id: UUID, *, user: str | None = None, reason: str | None = None) -> None:
         """PUT /processes/{id}/abort."""
         _done(self.live.request("PUT", f"/api/processes/{process_id}/abort", params=_given(user=user, reason=reason)))
+
+    def skip(self, process_id: UUID, node: str, state: Page, *, reason: str, user: str | None = None) -> None:
+        """PUT /processes/{id}/skip."""
+        body = {"node": node, "state": state, "reason": reason}
+        _done(self.live.request("PUT", f"/api/processes/{process_id}/skip", json=body, params=_given(user=user)))
+
+    def pause(self) -> None:
+        """PUT /settings/status."""
+        _done(self.live.request("PUT", "/api/settings/status", json={"global_lock": True}))
+
+    def unpause(self) -> None:
+        """PUT /settings/status."""
+        _done(self.live.request("PUT", "/api/settings/status", json={"global_lock": False}))
+
+    def resume_all(self) -> None:
+        """PUT /processes/resume-all."""
+        _done(self.live.request("PUT", "/api/processes/resume-all"))
 
     def post_callback(self, process_id: UUID, route: str, payload: Page) -> None:
         """POST to the route."""
@@ -164,6 +223,22 @@ class KafkaDoor(Door):
         """AbortProcess."""
         self.command("AbortProcess", process_id, _given(user=user, reason=reason))
 
+    def skip(self, process_id: UUID, node: str, state: Page, *, reason: str, user: str | None = None) -> None:
+        """SkipStep."""
+        self.command("SkipStep", process_id, {"node": node, "state": state, "reason": reason, **_given(user=user)})
+
+    def pause(self) -> None:
+        """PauseEngine."""
+        self.command("PauseEngine", None, {})
+
+    def unpause(self) -> None:
+        """UnpauseEngine."""
+        self.command("UnpauseEngine", None, {})
+
+    def resume_all(self) -> None:
+        """ResumeAll."""
+        self.command("ResumeAll", None, {})
+
     def post_callback(self, process_id: UUID, route: str, payload: Page) -> None:
         """CallbackReceived."""
         token = route.rpartition("/")[2]
@@ -186,7 +261,8 @@ class KafkaDoor(Door):
         named = {} if process_id is None else {"process_id": str(process_id)}
         record = {"type": kind, "command_id": command_id, "source": "test", **named, **fields}
         earlier = self.live.wire.answers(command_id)
-        self.live.wire.send(topics.PROCESS_COMMANDS, record, str(process_id or process_id_of(command_id)))
+        key = str(process_id or process_id_of(command_id)) if process_id or kind == "StartProcess" else "engine"
+        self.live.wire.send(topics.PROCESS_COMMANDS, record, key)
         answer = self.live.wire.answer(command_id, after=len(earlier))
         data: dict[str, Any] = answer["data"]
         if answer["type"] == "stepwire.command.rejected":

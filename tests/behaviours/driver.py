@@ -86,8 +86,47 @@ class Driver(Protocol):
     def abort(self, process_id: UUID, *, user: str | None = None, reason: str | None = None) -> None:
         """End a process."""
 
+    def skip(self, process_id: UUID, node: str, state: Page, *, reason: str, user: str | None = None) -> None:
+        """Record a failed step as done by hand."""
+
+    def note(self, process_id: UUID, note: str, *, user: str | None = None) -> None:
+        """Attach a note."""
+
     def post_callback(self, process_id: UUID, route: str, payload: Page) -> None:
         """Answer as an outside system does."""
+
+    def post_progress(self, process_id: UUID, route: str, news: Any) -> None:
+        """Tell of work under way, as an outside system does."""
+
+    def route(self, process_id: UUID, node: str, attempt: int = 1) -> str:
+        """The route that an action will hand out, known beforehand to who has the secret."""
+
+    def pause(self) -> None:
+        """Start nothing new."""
+
+    def unpause(self) -> None:
+        """Go on."""
+
+    def engine(self) -> tuple[str, int]:
+        """RUNNING, PAUSING or PAUSED, and how many runs are under way."""
+
+    def is_held(self, command_id: str) -> bool:
+        """Whether a start waits for the engine to go on."""
+
+    def notes(self, process_id: UUID) -> list[tuple[str, dict[str, Any], str | None]]:
+        """Kind, body and author of the notes of a process."""
+
+    def inputs(self, process_id: UUID) -> list[tuple[str, list[Page], str | None]]:
+        """Node, pages and giver of the inputs of a process."""
+
+    def resume_all(self) -> None:
+        """Retry every task that failed or waits."""
+
+    def subscription(self) -> UUID:
+        """A new subscription, in sync."""
+
+    def owner(self, subscription_id: UUID) -> tuple[bool, UUID | None]:
+        """Whether a subscription is in sync, and which process has locked it."""
 
     def wait(self, process_id: UUID, *statuses: str, until: Callable[[Seen], bool] | None = None) -> Seen:
         """The process when it has one of these statuses and `until` holds."""

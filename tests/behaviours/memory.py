@@ -2,53 +2,141 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import cache
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from stepwire import testing
+from stepwire.contracts.commands import process_id_of
 from stepwire.flow.registry import Registry
+from stepwire.process.model import subscription_lock
 from stepwire.testing import InMemory, Logged, Record
 from stepwire_gateway.steps import pending_steps, visible_steps
 from stepwire_gateway.waiting import waiting_on
 from tests.behaviours.driver import Journals, Page, Refused, Seen, seen_steps
+from tests.behaviours.wire import WAIT_SECONDS
+
+POLL_SECONDS = 0.001
+IDLE_SECONDS = 1.0
 
 
 class MemoryDriver(Journals):
-    """Time passes only while somebody waits."""
+    """Steps run in the background, as they do elsewhere; time passes only while somebody waits and nothing runs."""
 
     def __init__(self) -> None:
-        self.engine = InMemory(_registry().workflows.values())
+        self._engine = InMemory(_registry().workflows.values(), background=True)
 
     def start(self, workflow: str, *pages: Page, **options: Any) -> UUID:
         """Start a workflow with all pages of its form."""
         with _refusals():
-            return self.engine.start(workflow, *pages, **options)
+            return self._engine.start(workflow, *pages, **options)
 
     def resume(self, process_id: UUID, *pages: Page, user: str | None = None) -> None:
         """Give input, or retry."""
         with _refusals():
-            self.engine.resume(process_id, *pages, user=user)
+            self._engine.resume(process_id, *pages, user=user)
 
     def abort(self, process_id: UUID, *, user: str | None = None, reason: str | None = None) -> None:
         """End a process."""
         with _refusals():
-            self.engine.abort(process_id, user=user, reason=reason)
+            self._engine.abort(process_id, user=user, reason=reason)
+
+    def skip(self, process_id: UUID, node: str, state: Page, *, reason: str, user: str | None = None) -> None:
+        """Record a failed step as done by hand."""
+        with _refusals():
+            self._engine.skip(process_id, node, state, reason=reason, user=user)
+
+    def note(self, process_id: UUID, note: str, *, user: str | None = None) -> None:
+        """Attach a note."""
+        self._engine.note(process_id, note, user=user)
 
     def post_callback(self, process_id: UUID, route: str, payload: Page) -> None:
         """Answer as an outside system does."""
         with _refusals():
-            self.engine.post_callback(process_id, payload, route)
+            self._engine.post_callback(process_id, payload, route)
+
+    def post_progress(self, process_id: UUID, route: str, news: Any) -> None:
+        """Tell of work under way, as an outside system does."""
+        with _refusals():
+            self._engine.post_progress(process_id, news, route)
+
+    def route(self, process_id: UUID, node: str, attempt: int = 1) -> str:
+        """The route that an action will hand out."""
+        return self._engine.route(process_id, node, attempt)
+
+    def pause(self) -> None:
+        """Start nothing new."""
+        self._engine.pause()
+
+    def unpause(self) -> None:
+        """Go on."""
+        self._engine.unpause()
+
+    def engine(self) -> tuple[str, int]:
+        """RUNNING, PAUSING or PAUSED, and how many runs are under way."""
+        return self._engine.engine_status, self._engine.under_way
+
+    def is_held(self, command_id: str) -> bool:
+        """Whether a start waits for the engine to go on."""
+        try:
+            self._engine.status(process_id_of(command_id))
+        except testing.Refused as refused:
+            return "is kept until the engine is unpaused" in refused.detail
+        return False
+
+    def notes(self, process_id: UUID) -> list[tuple[str, dict[str, Any], str | None]]:
+        """Kind, body and author of the notes of a process."""
+        return [(note.kind, note.body, note.created_by) for note in self._engine.records[process_id].notes]
+
+    def inputs(self, process_id: UUID) -> list[tuple[str, list[Page], str | None]]:
+        """Node, pages and giver of the inputs of a process."""
+        return [(given.node, given.pages, given.given_by) for given in self._engine.records[process_id].inputs]
+
+    def resume_all(self) -> None:
+        """Retry every task that failed or waits."""
+        with _refusals():
+            self._engine.resume_all()
+
+    def subscription(self) -> UUID:
+        """A new subscription, in sync."""
+        subscription_id = uuid4()
+        self._engine.locks.insync[subscription_id] = True
+        return subscription_id
+
+    def owner(self, subscription_id: UUID) -> tuple[bool, UUID | None]:
+        """Whether a subscription is in sync, and which process has locked it."""
+        locks = self._engine.locks
+        return locks.insync[subscription_id], locks.owners.get(subscription_lock(subscription_id))
+
+    @property
+    def now(self) -> datetime:
+        """The engine's clock."""
+        return self._engine.now
+
+    def skip_time(self) -> bool:
+        """Let the next timer fire; says whether there is one."""
+        return self._engine.skip_time()
 
     def wait(self, process_id: UUID, *statuses: str, until: Callable[[Seen], bool] | None = None) -> Seen:
         """The process when it has one of these statuses and `until` holds, as many timers later as it takes."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        busy_at = time.monotonic()
         while True:
-            seen = _seen(self.engine.records[process_id])
-            if (not statuses or seen.status in statuses) and (until is None or until(seen)):
+            # Asked before looking: what ends between the two would not be seen.
+            idle = self._engine.idle
+            record = self._engine.snapshot(process_id)
+            seen = None if record is None else _seen(record, paused=self._engine.engine_status == "PAUSED")
+            if seen and (not statuses or seen.status in statuses) and (until is None or until(seen)):
                 return seen
-            assert self.engine.skip_time(), f"{statuses} is never reached: {seen}"
+            if not idle or self._engine.skip_time():
+                busy_at = time.monotonic()
+            # Another thread of the test may be about to ask for something.
+            assert time.monotonic() < min(deadline, busy_at + IDLE_SECONDS), f"not {statuses} in time: {seen}"
+            time.sleep(POLL_SECONDS)
 
 
 @cache
@@ -64,9 +152,10 @@ def _refusals() -> Iterator[None]:
         raise Refused(refused.reason, refused.detail, errors=refused.errors) from refused
 
 
-def _seen(record: Record) -> Seen:
+def _seen(record: Record, *, paused: bool) -> Seen:
     """As the gateway shows it."""
     process = record.process
+    run = {"claimed_by": None if paused else "memory", "step_since": None, "served": True, "paused": paused}
     rows = [_row(seq, logged) for seq, logged in enumerate(record.log, start=1)]
     executed, state = visible_steps(process.id, rows, process.manifest, (process.node, process.attempt))
     to_come = [] if process.finished else pending_steps(process.manifest, process.node, process.attempt, executed)
@@ -80,12 +169,12 @@ def _seen(record: Record) -> Seen:
         traceback=process.traceback,
         assignee=process.assignee,
         form=process.form,
-        waiting_on=waiting_on({name: getattr(process, name) for name in _COLUMNS}),
+        waiting_on=waiting_on({**run, **{name: getattr(process, name) for name in _COLUMNS}}),
         progress=process.progress,
     )
 
 
-_COLUMNS = ("status", "waiting_on", "runnable", "last_step", "assignee", "deadline")
+_COLUMNS = ("status", "waiting_on", "runnable", "last_step", "assignee", "deadline", "workflow", "queue")
 
 
 def _row(seq: int, logged: Logged) -> dict[str, Any]:

@@ -1,45 +1,54 @@
-"""B. Processes, 19, 22 and 23: abort from everywhere, code that changes under waiting processes, notes."""
+"""B. Processes, 17, 19, 22 and 23: skip, abort from everywhere, code that changes under waiting processes, notes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from tests.behaviours.doors import HttpDoor, KafkaDoor, Live
-from tests.behaviours.driver import Seen
+from tests.behaviours.driver import Driver, Refused, Seen
 from tests.behaviours.workflows.b_processes import APPENDED, CHANGED
 
-Door = HttpDoor | KafkaDoor
 EXECUTORS = ("executor-1", "executor-2")
 
 
-def started(workflow: str, *statuses: str) -> Callable[[KafkaDoor], UUID]:
+def started(workflow: str, status: str) -> Callable[[Driver], UUID]:
     """How to get a process of a workflow into a status."""
 
-    def start(kafka: KafkaDoor) -> UUID:
-        process_id = kafka.start(workflow)
-        kafka.wait(process_id, *statuses)
+    def start(driver: Driver) -> UUID:
+        process_id = driver.start(workflow)
+        driver.wait(process_id, status)
         return process_id
 
     return start
 
 
-def failed(workflow: str, kind: str, status: str) -> Callable[[KafkaDoor], UUID]:
+def failed(workflow: str, kind: str, status: str) -> Callable[[Driver], UUID]:
     """How to get a process into a kind of failure."""
 
-    def start(kafka: KafkaDoor) -> UUID:
-        process_id = kafka.start(workflow, {"kind": kind})
-        kafka.wait(process_id, status)
+    def start(driver: Driver) -> UUID:
+        process_id = driver.start(workflow, {"kind": kind})
+        driver.wait(process_id, status)
         return process_id
 
     return start
+
+
+def running(driver: Driver) -> UUID:
+    """A process whose step stands at the gate."""
+    process_id = driver.start("b19_running")
+    # The step before it has been recorded, too: what is recorded later would look like progress.
+    driver.wait(process_id, until=lambda seen: len(seen.steps) == 2 and "at the gate" in driver.told(process_id))
+    return process_id
 
 
 WAYS = {
-    "unserved": started("b19_unserved", "running"),
+    "running": running,
     "suspended": started("b19_suspended", "suspended"),
     "waiting": started("b19_waiting", "waiting"),
     "awaiting_callback": started("b19_awaiting_callback", "awaiting_callback"),
@@ -50,20 +59,30 @@ WAYS = {
 
 
 @pytest.mark.parametrize("status", sorted(WAYS))
-def test_b19_abort_works_from_every_unfinished_status(door: Door, kafka: KafkaDoor, status: str) -> None:
+def test_b19_abort_works_from_every_unfinished_status(driver: Driver, status: str) -> None:
     """It is recorded with who asked for it, State stays, nothing follows; once more has no effect."""
-    process_id = WAYS[status](kafka)
-    before = door.wait(process_id)
-    door.abort(process_id, user="jane", reason="cancelled")
-    seen = door.wait(process_id, "aborted")
+    process_id = WAYS[status](driver)
+    before = driver.wait(process_id)
+    driver.abort(process_id, user="jane", reason="cancelled")
+    seen = driver.wait(process_id, "aborted")
     last = seen.steps[-1]
     assert (last.name, last.status, last.created_by) == ("User aborted", "abort", "jane")
     assert (seen.state, seen.pending, seen.waiting_on, seen.form) == (before.state, (), None, None)
-    door.abort(process_id, user="joe")
-    assert door.wait(process_id, "aborted").outcomes == seen.outcomes
+    assert "cancelled" in (seen.failed_reason or "")
+    driver.abort(process_id, user="joe")
+    assert driver.wait(process_id, "aborted").outcomes == seen.outcomes
+    driver.open_gate(process_id)
 
 
-def test_b19_a_start_that_is_not_accepted_yet_can_be_aborted(door: Door, kafka: KafkaDoor, live: Live) -> None:
+def test_b19_what_nobody_serves_can_be_aborted(door: HttpDoor | KafkaDoor) -> None:
+    """It runs as far as it goes without an executor."""
+    process_id = door.start("b19_unserved")
+    door.wait(process_id, "running")
+    door.abort(process_id)
+    assert door.wait(process_id, "aborted").steps[-1].name == "User aborted"
+
+
+def test_b19_a_start_that_is_not_accepted_yet_can_be_aborted(door: HttpDoor | KafkaDoor, kafka: KafkaDoor) -> None:
     """Nobody serves its queue: its sender is refused in the end, and the row says why."""
     process_id = kafka.start_later("b19_created", {"kind": "well"})
     kafka.wait(process_id, "created")
@@ -71,72 +90,103 @@ def test_b19_a_start_that_is_not_accepted_yet_can_be_aborted(door: Door, kafka: 
     assert "aborted" in (door.wait(process_id, "rejected").failed_reason or "")
 
 
-def test_b19_abort_wins_against_a_running_step(door: Door, live: Live) -> None:
+def late_results(driver: Driver, process_id: UUID) -> list[dict[str, Any]]:
+    """The results of a process that came too late."""
+    return [body for kind, body, _ in driver.notes(process_id) if kind == "late_result"]
+
+
+def test_b19_abort_wins_against_a_running_step(driver: Driver) -> None:
     """The late result is kept as a note, never as progress."""
-    process_id = door.start("b19_running")
-    door.wait(process_id, until=lambda seen: len(seen.steps) == 2 and "at the gate" in door.told(process_id))
-    door.abort(process_id, user="jane")
-    before = door.wait(process_id, "aborted")
-    door.open_gate(process_id)
-    notes = "SELECT body FROM stepwire_engine.process_notes WHERE process_id = %s AND kind = 'late_result'"
-    door.wait(process_id, until=lambda _: bool(live.sql(notes, process_id)))
-    assert live.sql(notes, process_id)[0][0]["node"] == "3"
-    after = door.wait(process_id)
+    process_id = running(driver)
+    driver.abort(process_id, user="jane")
+    before = driver.wait(process_id, "aborted")
+    driver.open_gate(process_id)
+    driver.wait(process_id, until=lambda _: bool(late_results(driver, process_id)))
+    assert [result["node"] for result in late_results(driver, process_id)] == ["3"]
+    after = driver.wait(process_id)
     assert (after.outcomes, after.state) == (before.outcomes, before.state)
     assert "passed" not in after.state
 
 
-def subscription(live: Live) -> UUID:
-    """A subscription in sync."""
-    found = live.sql("INSERT INTO subscriptions (insync, status) VALUES (true, 'active') RETURNING subscription_id")
-    subscription_id: UUID = found[0][0]
-    return subscription_id
-
-
-def insync(live: Live, subscription_id: UUID) -> tuple[bool, UUID | None]:
-    """Whether it is in sync, and which process has locked it."""
-    rows = live.sql(
-        "SELECT s.insync, l.owner FROM subscriptions s LEFT JOIN stepwire_engine.locks l "
-        "ON l.key = 'subscription:' || s.subscription_id::text WHERE s.subscription_id = %s",
-        subscription_id,
-    )
-    return rows[0][0], rows[0][1]
-
-
-def test_b19_the_subscription_of_an_aborted_process_stays_out_of_sync(door: Door, live: Live) -> None:
+def test_b19_the_subscription_of_an_aborted_process_stays_out_of_sync(driver: Driver) -> None:
     """Without owner: nobody works on it, and nobody may before it is set in sync."""
-    subscription_id = subscription(live)
-    process_id = door.start("b19_locked", {"subscription_id": str(subscription_id)})
-    door.wait(process_id, until=lambda _: "at the gate" in door.told(process_id))
-    assert insync(live, subscription_id) == (False, process_id)
-    door.abort(process_id)
-    door.wait(process_id, "aborted")
-    assert insync(live, subscription_id) == (False, None)
-    door.open_gate(process_id)
+    subscription_id = driver.subscription()
+    process_id = driver.start("b19_locked", {"subscription_id": str(subscription_id)})
+    driver.wait(process_id, until=lambda _: "at the gate" in driver.told(process_id))
+    assert driver.owner(subscription_id) == (False, process_id)
+    driver.abort(process_id)
+    driver.wait(process_id, "aborted")
+    assert driver.owner(subscription_id) == (False, None)
+    with pytest.raises(Refused) as refused:
+        driver.start("b19_locked", {"subscription_id": str(subscription_id)})
+    assert refused.value.reason == "subscription.not_in_sync"
+    driver.open_gate(process_id)
 
 
-def test_b19_a_process_that_ends_well_unlocks_its_subscription(door: Door, live: Live) -> None:
+def test_b19_a_process_that_ends_well_unlocks_its_subscription(driver: Driver) -> None:
     """In sync, without owner."""
-    subscription_id = subscription(live)
-    process_id = door.start("b19_locked", {"subscription_id": str(subscription_id)})
-    door.open_gate(process_id)
-    door.wait(process_id, "completed")
-    assert insync(live, subscription_id) == (True, None)
+    subscription_id = driver.subscription()
+    process_id = driver.start("b19_locked", {"subscription_id": str(subscription_id)})
+    driver.open_gate(process_id)
+    driver.wait(process_id, "completed")
+    assert driver.owner(subscription_id) == (True, None)
 
 
-def test_b23_a_note_is_kept_and_shown(door: Door, live: Live) -> None:
-    """The last one is shown with the process, all are kept with who wrote them."""
-    process_id = door.start("b19_suspended")
-    door.wait(process_id, "suspended")
-    for note in ("called the customer", "called again"):
+def test_b19_of_many_simultaneous_starts_on_a_subscription_one_wins(driver: Driver) -> None:
+    """The others are refused with the holder; a failed one would keep the lock."""
+    subscription_id = driver.subscription()
+
+    def start(_: int) -> UUID | str:
+        try:
+            return driver.start("b19_locked", {"subscription_id": str(subscription_id)})
+        except Refused as refused:
+            return refused.reason
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(start, range(6)))
+    started = [answer for answer in answers if isinstance(answer, UUID)]
+    assert (len(started), answers.count("subscription_locked")) == (1, 5)
+    driver.open_gate(started[0])
+    driver.wait(started[0], "completed")
+
+
+def test_b23_notes_are_kept(driver: Driver) -> None:
+    """All of them, with who wrote them, whatever has become of the process."""
+    process_id = driver.start("b19_suspended")
+    driver.wait(process_id, "suspended")
+    driver.note(process_id, "called the customer", user="jane")
+    driver.abort(process_id)
+    driver.note(process_id, "called again", user="joe")
+    assert [note for note in driver.notes(process_id) if note[0] == "note"] == [
+        ("note", {"note": "called the customer"}, "jane"),
+        ("note", {"note": "called again"}, "joe"),
+    ]
+
+
+def test_b23_the_last_note_is_shown(door: HttpDoor | KafkaDoor, live: Live) -> None:
+    """With the process."""
+    process_id = door.start("d31_no_form")
+    for note in ("first", "second"):
         door.note(process_id, note, user="jane")
-    body = live.request("GET", f"/api/processes/{process_id}").json()
-    rows = live.sql(
-        "SELECT body ->> 'note', created_by FROM stepwire_engine.process_notes WHERE process_id = %s ORDER BY id",
-        process_id,
-    )
-    assert body["note"] == "called again"
-    assert rows == [("called the customer", "jane"), ("called again", "jane")]
+    assert live.request("GET", f"/api/processes/{process_id}").json()["note"] == "second"
+
+
+def test_b17_a_failed_step_is_skipped_by_hand(driver: Driver) -> None:
+    """With what it would have changed, the reason and who did it; what has not failed cannot be skipped."""
+    process_id = driver.start("b15_process", {"kind": "plain"})
+    driver.wait(process_id, "failed")
+    with pytest.raises(Refused) as refused:
+        driver.skip(process_id, "2", {}, reason="the wrong one")
+    assert (refused.value.reason, refused.value.status in (409, None)) == ("wrong_status", True)
+    driver.skip(process_id, "3", {"went": "by hand"}, reason="ticket 99", user="jane")
+    seen = driver.wait(process_id, "completed")
+    skipped = seen.step("Go the way")
+    assert (skipped.status, skipped.created_by, skipped.changed) == ("skipped", "jane", {"went": "by hand"})
+    assert (seen.state["went"], seen.state["said"], seen.failed_reason) == ("by hand", ["before", "after"], None)
+    assert ("step_skipped", {"node": "3", "reason": "ticket 99"}, "jane") in driver.notes(process_id)
+    with pytest.raises(Refused) as refused:
+        driver.skip(process_id, "3", {}, reason="once more")
+    assert refused.value.reason == "wrong_status"
 
 
 @contextmanager

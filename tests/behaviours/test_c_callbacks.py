@@ -17,8 +17,6 @@ from tests.behaviours.doors import HttpDoor, KafkaDoor, Live
 from tests.behaviours.driver import Driver, Refused, Seen, handed_out
 from tests.behaviours.wire import error_of
 
-Door = HttpDoor | KafkaDoor
-
 
 def awaiting(driver: Driver, workflow: str, **options: Any) -> tuple[UUID, str]:
     """A process that awaits its callback, and the route it has handed out."""
@@ -133,14 +131,14 @@ def showing(news: Any) -> Callable[[Seen], bool]:
     return lambda seen: bool(seen.progress == news)
 
 
-def test_c27_progress_is_shown_while_waiting(door: Door) -> None:
+def test_c27_progress_is_shown_while_waiting(driver: Driver) -> None:
     """JSON or text, the last one wins, and it is gone afterwards."""
-    process_id, route = awaiting(door, "c25_one")
+    process_id, route = awaiting(driver, "c25_one")
     for news in ("10 %", {"percent": 50, "phase": "digging"}, "90 %"):
-        door.post_progress(process_id, route, news)
-        door.wait(process_id, "awaiting_callback", until=showing(news))
-    door.post_callback(process_id, route, {"n": 1})
-    assert door.wait(process_id, "completed").progress is None
+        driver.post_progress(process_id, route, news)
+        driver.wait(process_id, "awaiting_callback", until=showing(news))
+    driver.post_callback(process_id, route, {"n": 1})
+    assert driver.wait(process_id, "completed").progress is None
 
 
 def test_c27_progress_that_nobody_awaits_is_refused(http: HttpDoor, live: Live) -> None:
@@ -205,23 +203,23 @@ def _nearly_over(seen: Seen) -> bool:
     return seen.status == "failed" or (left is not None and left < timedelta(seconds=0.03))
 
 
-def test_c29_an_early_callback_is_kept_and_used(door: Door, live: Live) -> None:
+def test_c29_an_early_callback_is_kept_and_used(driver: Driver) -> None:
     """It came while the process was asking somebody else; the action runs all the same."""
-    process_id = door.start("c29_early")
-    door.wait(process_id, "suspended")
-    door.post_callback(process_id, live.route(process_id, "3"), {"early": True})
-    door.resume(process_id, {})
-    seen = door.wait(process_id, "completed")
-    assert (seen.state["callback_result"], door.told(process_id)) == ({"early": True}, ["ordered"])
+    process_id = driver.start("c29_early")
+    driver.wait(process_id, "suspended")
+    driver.post_callback(process_id, driver.route(process_id, "3"), {"early": True})
+    driver.resume(process_id, {})
+    seen = driver.wait(process_id, "completed")
+    assert (seen.state["callback_result"], driver.told(process_id)) == ({"early": True}, ["ordered"])
 
 
-def test_c29_a_callback_may_be_faster_than_its_action(door: Door) -> None:
+def test_c29_a_callback_may_be_faster_than_its_action(driver: Driver) -> None:
     """The vendor posts back before the step that ordered has returned."""
-    process_id = door.start("c29_faster")
-    door.wait(process_id, until=lambda _: bool(door.told(process_id)))
-    door.post_callback(process_id, door.told(process_id)[0], {"fast": True})
-    door.open_gate(process_id)
-    assert door.wait(process_id, "completed").state["callback_result"] == {"fast": True}
+    process_id = driver.start("c29_faster")
+    driver.wait(process_id, until=lambda _: bool(driver.told(process_id)))
+    driver.post_callback(process_id, driver.told(process_id)[0], {"fast": True})
+    driver.open_gate(process_id)
+    assert driver.wait(process_id, "completed").state["callback_result"] == {"fast": True}
 
 
 def test_c29_a_repeat_is_2xx_and_changes_nothing(http: HttpDoor, live: Live) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -83,6 +85,12 @@ class InMemory:
     def records(self) -> dict[UUID, Record]:
         """Everything that is kept of each process."""
         return self._core.records
+
+    def snapshot(self, process_id: UUID) -> Record | None:
+        """What is kept of a process, as of one moment while others go on; None if there is none."""
+        with self._core.changed:
+            record = self._core.records.get(process_id)
+            return None if record is None else replace(record, log=[copy(logged) for logged in record.log])
 
     @property
     def locks(self) -> Locks:
@@ -205,6 +213,11 @@ class InMemory:
         if not self._core.paused:
             return "RUNNING"
         return "PAUSING" if self._core.under_way else "PAUSED"
+
+    @property
+    def under_way(self) -> int:
+        """How many processes run just now."""
+        return self._core.under_way
 
     def resume_all(self) -> int:
         """Retry every failed or waiting task; returns how many."""
