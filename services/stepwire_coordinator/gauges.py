@@ -26,8 +26,10 @@ SELECT
 QUEUES = text("""
 SELECT p.queue, extract(epoch FROM clock_timestamp() - min(p.dispatched_at))::float8
 FROM stepwire_engine.processes AS p
-WHERE p.runnable AND NOT EXISTS (SELECT 1 FROM stepwire_engine.run_claims AS c
-    WHERE c.process_id = p.process_id AND c.epoch = p.epoch)
+LEFT JOIN LATERAL (
+    SELECT true AS claimed FROM stepwire_engine.run_claims AS own
+    WHERE own.process_id = p.process_id AND own.epoch = p.epoch OFFSET 0) AS c ON true
+WHERE p.runnable AND c.claimed IS NULL
 GROUP BY p.queue
 """)
 

@@ -12,14 +12,16 @@ from stepwire.data.connections import Connection
 MOST = 500
 
 # Lost: the executor's lease ran out (or it left), or the claim ended long ago in an epoch still open.
+# OFFSET 0: each runnable process's own claim is looked up; joined freely, all claims of the past are read every second.
 LOST = text("""
 SELECT c.process_id, c.epoch, c.executor, e.executor IS NULL OR e.ended_at IS NOT NULL
     OR e.beat_at < clock_timestamp() - make_interval(secs => e.lease_seconds) AS dead
-FROM stepwire_engine.run_claims AS c
-JOIN stepwire_engine.processes AS p
-    ON p.process_id = c.process_id AND p.epoch = c.epoch AND p.runnable
+FROM stepwire_engine.processes AS p
+CROSS JOIN LATERAL (
+    SELECT * FROM stepwire_engine.run_claims AS own
+    WHERE own.process_id = p.process_id AND own.epoch = p.epoch OFFSET 0) AS c
 LEFT JOIN stepwire_engine.executors AS e ON e.executor = c.executor
-WHERE NOT c.revoked AND (
+WHERE p.runnable AND NOT c.revoked AND (
     e.executor IS NULL OR e.ended_at IS NOT NULL
     OR e.beat_at < clock_timestamp() - make_interval(secs => e.lease_seconds)
     OR c.ended_at < clock_timestamp() - interval '10 seconds')

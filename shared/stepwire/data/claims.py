@@ -75,7 +75,7 @@ FROM picked JOIN taken USING (process_id)
 """
 
 # It locks what it reads: a claim that read an old epoch while its revocation was under way would survive it.
-_CLAIM = text(f"""
+CLAIM = text(f"""
 WITH wanted AS (
     SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:epochs AS int[]), CAST(:stateless AS boolean[]))
         AS w (process_id, epoch, stateless)
@@ -98,7 +98,7 @@ _SERVED = """p.runnable AND p.alone = :alone AND p.queue = ANY (CAST(:queues AS 
             SELECT 1 FROM stepwire_engine.run_claims AS c
             WHERE c.process_id = p.process_id AND c.epoch = p.epoch)"""
 
-_CLAIM_WAITING = text(f"""
+CLAIM_WAITING = text(f"""
 WITH picked AS (
     SELECT {_COLUMNS}, p.snapshot, (
         SELECT c.body FROM stepwire_engine.commands AS c WHERE c.command_id = p.pending_command) AS body
@@ -139,7 +139,7 @@ async def claim(connection: Connection, executor: UUID, wanted: Iterable[Wanted]
         "epochs": [row.epoch for row in rows],
         "stateless": [row.stateless for row in rows],
     }
-    return [_claimed(row) for row in await connection.execute(_CLAIM, values)]
+    return [_claimed(row) for row in await connection.execute(CLAIM, values)]
 
 
 async def claim_waiting(
@@ -147,7 +147,7 @@ async def claim_waiting(
 ) -> list[Claimed]:
     """Claim runs that were dispatched a while ago and claimed by nobody, by priority and age."""
     values = {**waiting._asdict(), "executor": executor, "alone": alone}
-    return [_claimed(row) for row in await connection.execute(_CLAIM_WAITING, _listed(values))]
+    return [_claimed(row) for row in await connection.execute(CLAIM_WAITING, _listed(values))]
 
 
 async def peek_alone(connection: Connection, waiting: Waiting) -> Wanted | None:
