@@ -33,6 +33,8 @@ RESUMING = text("""
 SELECT EXISTS (SELECT 1 FROM stepwire_engine.commands
     WHERE status IN ('received', 'held') AND starts_with(command_id, :mark))
 """)
+# Two of them at once in two coordinators would each see no command of the other.
+ALONE = text("SELECT pg_try_advisory_xact_lock(hashtextextended('stepwire resume-all', 0))")
 NOTIFY_COMMANDS = text("SELECT pg_notify('stepwire_commands', '')")
 RESUME_MARK = "resume-all:"
 
@@ -49,7 +51,8 @@ async def unpause_engine(tx: Transaction, command: UnpauseEngine) -> None:
 
 async def resume_all(tx: Transaction, command: ResumeAll) -> None:
     """Retry every failed or waiting task; the sweeper applies them, some at a time."""
-    if (await tx.connection.execute(RESUMING, {"mark": RESUME_MARK})).scalar_one():
+    alone = (await tx.connection.execute(ALONE)).scalar_one()
+    if not alone or (await tx.connection.execute(RESUMING, {"mark": RESUME_MARK})).scalar_one():
         detail = "tasks are being resumed already; wait for it"
         tx.ledger.answer(Answer(command.command_id, False, Reason.WRONG_STATUS, detail), None)  # noqa: FBT003
         return

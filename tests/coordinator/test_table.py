@@ -129,6 +129,31 @@ async def test_resume_all_retries_the_tasks_that_failed(topics: Settings) -> Non
         assert refused["data"]["reason"] == "wrong_status"
 
 
+async def test_resume_all_is_done_once_at_a_time(topics: Settings) -> None:
+    """Whoever comes while another coordinator is just writing the commands is refused, too."""
+    lock = "SELECT pg_advisory_xact_lock(hashtextextended('stepwire resume-all', 0))"
+    async with Stage(topics) as stage:
+        async with stage.holding(lock):
+            refused = await stage.event("command.rejected", await stage.command("ResumeAll"))
+        assert refused["data"]["reason"] == "wrong_status"
+        await stage.event("command.accepted", await stage.command("ResumeAll"))
+
+
+async def test_resume_all_goes_on_behind_a_bad_process(topics: Settings) -> None:
+    """What cannot even be read is told in its own answer, and the others are retried."""
+    async with Stage(topics) as stage:
+        await stage.offer(task.manifest)
+        failed = [await _fail(stage, "task") for _ in range(3)]
+        bad = failed.pop(1)[0]
+        await stage.execute("UPDATE stepwire_engine.processes SET manifest = 'gone' WHERE process_id = :id", id=bad)
+        await stage.event("command.accepted", await stage.command("ResumeAll"))
+        for process_id, epoch in failed:
+            await stage.run_of(process_id, after_epoch=epoch)
+        refused = "SELECT count(*) FROM stepwire_engine.commands WHERE status = 'rejected' AND process_id = :id"
+        await stage.until(refused, 1, id=bad)
+        await stage.status(bad, "failed")
+
+
 async def test_a_skipped_step_is_recorded_and_the_process_goes_on(topics: Settings) -> None:
     """Its state is merged; who and why are kept."""
     async with Stage(topics) as stage:

@@ -31,6 +31,7 @@ from stepwire import (
     retrystep,
     set_status,
     step,
+    step_group,
     unlock_subscription,
     workflow,
 )
@@ -135,6 +136,12 @@ def writing() -> StepList:
 def gated() -> StepList:
     """Wait within a transaction."""
     return init >> wait_for_gate >> add_one >> done
+
+
+@workflow("Waits for a gate within a group")
+def gated_group() -> StepList:
+    """Wait in the first of three sub-steps."""
+    return init >> step_group("Together", wait_for_gate >> add_one >> add_one) >> add_one >> done
 
 
 @step("Is skipped or not")

@@ -100,6 +100,25 @@ async def test_nothing_is_claimed_while_the_engine_is_paused(harness: Harness) -
     )
 
 
+async def test_a_pause_within_a_group_skips_nothing(harness: Harness) -> None:
+    """The sub-step under way finishes; the run says where it stands, and from there the next one goes on."""
+    run = Dispatch("gated_group", node="2.1", state={"gate": "group"})
+    async with harness.executor() as executor:
+        await harness.dispatch(run)
+        await harness.until(lambda: bool(flows.effects["group"]))
+        await harness.sql("UPDATE stepwire_engine.engine_settings SET paused = true")
+        await harness.sql("NOTIFY stepwire_engine, 'paused'")
+        await harness.until(lambda: executor.leases.paused)
+        flows.gates["group"].set()
+        ended = (await harness.wait_results(run, 2))[1]
+        assert (ended.type, ended.reason, ended.node, ended.attempt) == ("RunEnded", "pause", "2.2", 1)
+        await harness.sql("UPDATE stepwire_engine.processes SET epoch = 2, node = '2.2'")
+        await harness.sql("UPDATE stepwire_engine.engine_settings SET paused = false")
+        results = await harness.wait_results(run, 5)
+    assert harness.statuses(run)[0] == ("2.1", "success")
+    assert [(r.node, r.status, r.epoch) for r in results[2:]] == [(node, "success", 2) for node in ("2.2", "2.3", "3")]
+
+
 async def test_a_revoked_run_stops_before_its_next_step(harness: Harness) -> None:
     """The word comes by NOTIFY; the result of the running step is sent, as it may become a note."""
     run = Dispatch("gated", state={"gate": "revoked"})

@@ -184,6 +184,14 @@ def grouped() -> StepList:
     return begin >> step_group("Group", begin >> reserve >> inner >> call) >> configure
 
 
+@workflow("A group that goes on with what failed", target=Target.CREATE)
+def going_on() -> StepList:
+    """Two steps, a callback, an inner group that begins anew, and an input beneath one visible step."""
+    inner = step_group("Inner", begin >> reserve >> call)
+    outer = begin >> reserve >> order >> inner >> confirm >> call
+    return begin >> step_group("Group", outer, retry_from="failed") >> configure
+
+
 @workflow("Groups under conditions", target=Target.CREATE)
 def choosing_groups() -> StepList:
     """Conditions around a group, and around what is in it; a group that begins with a callback."""

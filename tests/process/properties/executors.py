@@ -18,8 +18,10 @@ Result = StepReported | EngineNodeReached | RunEnded | StepProgressed
 
 VALID = {"confirmed": True}
 INVALID = {"confirmed": False}
+DELAYS = {"wait": 9.0, "later": 0.5}
+"""By the policy of a step, or by the exception it raised."""
 GOES_ON = frozenset({"success", "skipped"})
-OUTCOMES = ("success", "skip", "fail", "wait", "end", "progress")
+OUTCOMES = ("success", "skip", "fail", "wait", "later", "end", "progress")
 
 
 @dataclass
@@ -42,11 +44,11 @@ class Run:
 
     def step(self, outcome: str) -> list[Result]:
         """Execute one node, with `outcome` where the node allows it; what is published of it."""
-        if outcome == "end":
-            return self._stop(RunEnded, reason="drain")
+        if outcome in {"end", "pause"}:
+            return self._stop(RunEnded, reason="drain" if outcome == "end" else "pause")
         if outcome == "progress":
             return [self._record(StepProgressed, progress="half"), *self.step("success")]
-        if outcome in {"fail", "wait"}:
+        if outcome in DELAYS or outcome == "fail":
             return self._broken(outcome)
         if self.node == START_CHECK:
             return self._start_check(outcome)
@@ -90,10 +92,12 @@ class Run:
 
     def _input(self) -> list[Result]:
         if self.pages is None:
-            return self._stop(StepReported, status="suspend", form={"title": "?"}, assignee="NOC", **self._report())
+            return self._stop(
+                StepReported, status="suspend", form={"title": "?"}, assignee="NOC", **self._report(delta={})
+            )
         if self.pages == [VALID]:
             return self._done("success")
-        return self._stop(StepReported, status="rejected", **self._report())
+        return self._stop(StepReported, status="rejected", **self._report(delta={}))
 
     def _engine_node(self, node: ManifestNode, outcome: str) -> list[Result]:
         assert node.conditional, f"a run was dispatched at node {node.path}, which the engine performs itself"
@@ -103,11 +107,10 @@ class Run:
 
     def _broken(self, outcome: str) -> list[Result]:
         error = {"class_name": "OSError", "message": "it broke"}
-        status = "failed" if outcome == "fail" else "waiting"
-        word = "api_unavailable" if outcome == "fail" else None
-        return self._stop(
-            StepReported, status=status, error=error, process_status=word, retry_after_seconds=9, **self._report()
-        )
+        delay = DELAYS.get(outcome)
+        values = {"status": "waiting" if delay else "failed", "retry_after_seconds": delay, "error": error}
+        word = None if delay else "api_unavailable"
+        return self._stop(StepReported, process_status=word, **values, **self._report(delta={}))
 
     def _done(self, status: str, node: str | None = None) -> list[Result]:
         path = node or self.node
@@ -128,7 +131,7 @@ class Run:
         self.ended = True
         return [self._record(kind, **values)]
 
-    def _report(self, path: str | None = None) -> dict[str, Any]:
+    def _report(self, path: str | None = None, **values: Any) -> dict[str, Any]:
         changed: dict[str, Any] = {f"at {path or self.node}": self.attempt}
         if self.names_subscription is not None:
             changed["subscription_id"] = str(self.names_subscription)
@@ -139,6 +142,7 @@ class Run:
             "completed_at": NOW,
             "executor": str(self.epoch),
             "delta": {"set": changed},
+            **values,
         }
 
     def _record(self, kind: type[Any], **values: Any) -> Result:

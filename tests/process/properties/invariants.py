@@ -9,9 +9,12 @@ from uuid import UUID
 
 from stepwire.contracts.commands import ResumeProcess
 from stepwire.contracts.steps import EngineNodeReached, RunEnded, StepProgressed, StepReported
+from stepwire.flow.manifest import ManifestNode
+from stepwire.flow.serialization import Delta
 from stepwire.process import Decision, Process, Status
 from stepwire.process.decision import LogEntry
 from stepwire.process.happenings import CallbackArrived, CallbackProgressed, ClaimLost, TimerFired
+from stepwire.process.history import History
 from stepwire.process.model import START_CHECK, order_of, subscription_lock, top_of
 from stepwire.process.walk import first_position, following
 
@@ -44,6 +47,7 @@ class Row:
     applied: set[tuple[Any, ...]] = field(default_factory=set)
     done: set[tuple[str, int]] = field(default_factory=set)
     completed: int = 0
+    kept: list[LogEntry] = field(default_factory=list)
 
 
 def told(process: Process) -> str:
@@ -64,6 +68,7 @@ def check_decision(row: Row, event: object, decision: Decision) -> None:
         _check_applied(row, event, decision)
     assert after.log_seq == before.log_seq + len(decision.entries), "the log has a gap"
     assert not (decision.repeated and decision.entries), "a repeat counts the last row up, it adds none"
+    _undo(row, decision)
     for entry in decision.entries:
         _check_entry(row, entry)
     _check_words(row, decision)
@@ -90,7 +95,40 @@ def _check_place(before: Process, after: Process, event: object) -> None:
     elif after.attempt != before.attempt:
         assert isinstance(event, (ResumeProcess, TimerFired)), "only a retry raises the attempt"
         assert after.attempt == before.attempt + 1, "by one"
-        assert after.node == first_position(after.manifest.node(top_of(after.node))), "and begins the node anew"
+        assert after.node == first_position(_again(before)), "and begins anew what failed"
+
+
+def _again(process: Process) -> ManifestNode:
+    """What a retry does again: the top-level node, or the part of it that failed where its group keeps the rest."""
+    parts = process.node.split(".")
+    for depth in range(1, len(parts) + 1):
+        node = process.manifest.node(".".join(parts[:depth]))
+        if node.retry_from != "failed":
+            return node
+    return node
+
+
+def _undo(row: Row, decision: Decision) -> None:
+    """Of what is done again nothing remains, and where that was something it is told."""
+    before, after = row.process, decision.process
+    if top_of(after.node) != top_of(before.node) or after.attempt == before.attempt:
+        return
+    again = _again(before).path
+    lost = [entry for entry in row.kept if f"{entry.node}.".startswith(f"{again}.")]
+    row.kept = [entry for entry in row.kept if entry not in lost]
+    assert decision.undone == again or not any(entry.set for entry in lost), "State changes and nobody is told"
+
+
+def check_state(row: Row) -> None:
+    """State as the log tells it is what is kept, and nothing of what was done again."""
+    kept: dict[str, Any] = {}
+    for entry in row.kept:
+        kept |= entry.set
+    history = History(row.process.manifest)
+    for entry in row.log:
+        history.add(entry.node, entry.attempt, Delta(entry.set, list(entry.removed)))
+    history.stand_at(row.process.node, row.process.attempt)
+    assert history.state == kept, "State is not what was kept"
 
 
 def _check_epoch(before: Process, event: object, decision: Decision) -> None:
@@ -140,6 +178,10 @@ def _check_applied(
 def _check_entry(row: Row, entry: LogEntry) -> None:
     """I3: no second completion of a completed step, and none left out."""
     row.log.append(entry)
+    if entry.status in COMPLETIONS:
+        again = [kept.node for kept in row.kept if kept.node == entry.node and kept.status in COMPLETIONS]
+        assert not again, f"node {entry.node} is done again though it was kept"
+    row.kept.append(entry)
     head = int(top_of(entry.node))
     if entry.name == "User aborted":
         return

@@ -48,6 +48,8 @@ WORKFLOWS: tuple[Workflow, ...] = (
     flows.queues,
     flows.aborting,
     flows.grouped,
+    flows.going_on,
+    flows.going_on,
     flows.choosing_groups,
 )
 STOPPED = frozenset({*RETRYABLE, Status.SUSPENDED})
@@ -60,7 +62,9 @@ ways = st.sampled_from(("all", "all", "all", "backwards", "first", "last", "agai
 BY_NAME = {workflow.name: workflow for workflow in WORKFLOWS}
 names = st.sampled_from([workflow.name for workflow in WORKFLOWS])
 starts = st.tuples(names, st.sampled_from((True, True, True, False)))
-accidents = st.sampled_from(("forget", "lose", "lose", "fire_stale", "hold_row", "set_in_sync", "wait", "spoil"))
+accidents = st.sampled_from(
+    ("forget", "lose", "lose", "fire_stale", "hold_row", "set_in_sync", "wait", "spoil", "pause", "unpause")
+)
 
 
 class Engine(RuleBasedStateMachine):
@@ -135,6 +139,8 @@ class Engine(RuleBasedStateMachine):
         for outcome in outcomes:
             if run is not None and not run.ended:
                 self.world.results += run.step(outcome)
+                if self.world.paused and not run.ended:
+                    self.world.results += run.step("pause")
 
     def _current(self, process: Process) -> Run | None:
         return self.world.claim(process.id) or self.world.claims.get((process.id, process.epoch))
@@ -198,7 +204,8 @@ class Engine(RuleBasedStateMachine):
         if kind == "skip":
             names = self.world.names[process.id]
             state = {"subscription_id": str(names)} if names else {}
-            return SkipStep(**common, node=top_of(process.node), state=state)
+            named = process.node if self.counter % 2 else top_of(process.node)
+            return SkipStep(**common, node=named, state=state)
         return AbortProcess(**common) if kind == "abort" else AddNote(**common, note="called them")
 
     @rule(pick=picks, kind=orders, late=st.booleans())
@@ -253,6 +260,14 @@ class Engine(RuleBasedStateMachine):
         """A step's transaction takes the row of the subscription, or lets it go."""
         (self.world.held_rows.discard if back == 1 else self.world.held_rows.add)(SUBSCRIPTION)
 
+    def _pause(self, _pick: int, _back: int) -> None:
+        """Nothing new is claimed, and whoever runs stops before its next node."""
+        self.world.paused = True
+
+    def _unpause(self, _pick: int, _back: int) -> None:
+        """On it goes."""
+        self.world.paused = False
+
     def _set_in_sync(self, _pick: int, _back: int) -> None:
         """An operator brings the subscription back, if nobody works on it."""
         if not any(self.world.locks.values()):
@@ -300,9 +315,9 @@ class Engine(RuleBasedStateMachine):
 
 
 def _callbacks(process: Process) -> list[tuple[UUID, str, int]]:
-    nodes = [node.path for node in process.manifest.nodes if node.kind is NodeKind.CALLBACK]
+    nodes = [node.path for top in process.manifest.nodes for node in top.walk() if node.kind is NodeKind.CALLBACK]
     here = top_of(process.node)
-    return [(process.id, node, process.attempt if node == here else 1) for node in nodes]
+    return [(process.id, node, process.attempt if top_of(node) == here else 1) for node in nodes]
 
 
 TestEngine = Engine.TestCase

@@ -25,6 +25,7 @@ from tests.process.properties.invariants import (
     check_decision,
     check_insync,
     check_locks,
+    check_state,
     check_waiting,
     told,
 )
@@ -58,6 +59,7 @@ class World:
     wishes: list[tuple[UUID, LockWish]] = field(default_factory=list)
     releases: list[tuple[str, UUID]] = field(default_factory=list)
     renewed: set[tuple[UUID, str]] = field(default_factory=set)
+    paused: bool = False
 
     # what others do
 
@@ -99,7 +101,7 @@ class World:
         """An executor takes the current run of a process, if nobody has it."""
         process = self.rows[process_id].process
         place = (process_id, process.epoch)
-        if not process.runnable or place in self.claims:
+        if not process.runnable or place in self.claims or self.paused:
             return None
         pending = self.commands.get(process.pending_command or "")
         pages = pending.user_inputs if isinstance(pending, StartProcess | ResumeProcess) else None
@@ -191,6 +193,7 @@ class World:
         self.releases.clear()
         for row in self.rows.values():
             check_waiting(row, self.timers)
+            check_state(row)
         check_locks(self.rows, self.locks)
         check_insync(self.rows, self.locks, self.insync, self.left_out_of_sync)
 
@@ -241,6 +244,7 @@ class World:
     def run_fairly(self) -> None:
         """Deliver everything, run everything, fire everything, until nothing moves any more."""
         self.held_rows.clear()
+        self.paused = False
         for _ in range(60):
             before = [row.process for row in self.rows.values()]
             self._deliver_everything()

@@ -21,7 +21,7 @@ from stepwire.flow.steps import (
 from stepwire.flow.workflows import Workflow, workflow
 from stepwire.process import Decision, Process, Status
 from stepwire.process.walk import begun_again, entered, first_position, following
-from tests.process.kit import SUBSCRIPTION, decided, failed_at, logged, process_at, report, resume, skip
+from tests.process.kit import SUBSCRIPTION, decided, ended, failed_at, logged, process_at, report, resume, skip
 
 
 def named(name: str, **options: Any) -> Step:
@@ -129,6 +129,15 @@ def test_a_sub_step_of_another_queue_is_dispatched() -> None:
     """The executor has ended its run before it."""
     decision = well(process_at(DEEP, "2.3.2"))
     assert (decision.dispatch, decision.process.node, decision.process.queue) == (True, "2.4", "far")
+
+
+def test_a_run_that_ends_within_a_group_goes_on_there() -> None:
+    """After a pause nothing is repeated, and nothing is left out."""
+    process = process_at(DEEP, "2.3.2", attempt=3)
+    decision = decided(process, ended(process, "pause"))
+    after = decision.process
+    assert (decision.dispatch, after.node, after.attempt, after.epoch) == (True, "2.3.2", 3, process.epoch + 1)
+    assert decision.undone is None
 
 
 def test_a_retry_begins_the_group_anew() -> None:
