@@ -9,12 +9,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ONLY ?=
 ARGS ?=
-SOURCES := shared services tests examples bench migrations reference
+SOURCES := shared services tests examples bench deploy migrations reference
 
-.PHONY: help install lint types contracts test docs demo bench properties clean
+.PHONY: compose-test help install lint types contracts test docs demo bench properties clean
 
 help: ## Show what there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 install: $(STAMP) ## Create the virtual environment with everything in it
 
@@ -46,6 +46,9 @@ demo: $(STAMP) ## Provision network nodes, kill the executor meanwhile, and prov
 
 bench: $(STAMP) ## Measure; ONLY=w1,w2 runs some
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+compose-test: ## Build the images, play the main job in containers, kill one meanwhile, and remove everything (needs Docker)
+	@$(PYTHON) deploy/compose_test.py
 
 properties: $(STAMP) ## Run the property tests with many more examples
 	STEPWIRE_TEST_EXAMPLES=50000 STEPWIRE_PROPERTIES_EXAMPLES=50000 $(BIN)/python -m pytest -k 'propert or machine' --timeout 7200 tests/process tests/flow $(ARGS)
