@@ -26,7 +26,7 @@ JOB_SECONDS = 180
 ALERTS_SECONDS = 60
 POLL_SECONDS = 0.1
 LEAST_UNDER_WAY = 10
-ENDED = frozenset({"completed", "aborted", "rejected"})
+NOT_UNDER_WAY = frozenset({"created", "completed", "aborted", "rejected"})
 TARGETS = {"coordinator": 2, "executor": 2, "gateway": 1}
 
 
@@ -134,7 +134,7 @@ def play(composition: Composition) -> None:
 def under_way(composition: Composition) -> int:
     """How many processes have begun and not ended."""
     counts = composition.read("GATEWAY_PORT", "/api/processes/status-counts") or {}
-    return sum(n for status, n in counts.get("process_counts", {}).items() if status not in ENDED)
+    return sum(n for status, n in counts.get("process_counts", {}).items() if status not in NOT_UNDER_WAY)
 
 
 def targets_up(composition: Composition) -> dict[str, int]:
