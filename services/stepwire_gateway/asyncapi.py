@@ -15,11 +15,23 @@ from stepwire.contracts.callbacks import CallbackProgress, CallbackReceived
 from stepwire.contracts.commands import COMMAND_TYPES
 from stepwire.contracts.forms import FormReply, FormRequest
 from stepwire.contracts.steps import EngineNodeReached, RunEnded, RunSteps, StepProgressed, StepReported
+from stepwire.contracts.tracing import TRACEPARENT
 from stepwire_gateway.event_schemas import event_models
 
 VERSION = "3.0.0"
 
 Document = dict[str, Any]
+
+_HEADERS: Document = {
+    "type": "object",
+    "properties": {
+        TRACEPARENT: {
+            "type": "string",
+            "description": "W3C trace context. Every record we publish carries it: that of the command which started "
+            "the process, else one derived from the process_id.",
+        }
+    },
+}
 
 
 class Channel(NamedTuple):
@@ -152,6 +164,7 @@ def _messages(known: list[Channel]) -> Iterator[tuple[str, Document]]:
                 {
                     "name": kind,
                     "summary": (model.__doc__ or "").split("\n")[0],
+                    "headers": _HEADERS,
                     "payload": {"$ref": f"#/components/schemas/{model.__name__}"},
                     "bindings": {"kafka": {"key": {"type": "string", "description": channel.key}}},
                 },

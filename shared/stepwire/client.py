@@ -27,6 +27,7 @@ from stepwire.contracts import topics
 from stepwire.contracts.base import encode
 from stepwire.contracts.commands import AbortProcess, Command, ResumeProcess, StartProcess, kafka_key, process_id_of
 from stepwire.contracts.events import COMMAND_ACCEPTED, COMMAND_REJECTED, CloudEvent, process_event
+from stepwire.contracts.tracing import TRACEPARENT, trace_headers
 from stepwire.flow.errors import StepwireError
 
 T = TypeVar("T")
@@ -173,7 +174,9 @@ class Client:
         if self._producer is None:
             message = "the client is not connected; use it in `async with`"
             raise StepwireError(message)
-        await self._producer.send_and_wait(self._commands, encode(command), key=kafka_key(command))
+        key = kafka_key(command)
+        headers = trace_headers(command.traceparent or _current_traceparent(), key.decode())
+        await self._producer.send_and_wait(self._commands, encode(command), key=key, headers=list(headers))
 
     async def _reading(self, stack: AsyncExitStack) -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(
@@ -195,6 +198,17 @@ class Client:
                 answer = self._waiting.get(str(event.data.get("command_id")))
                 if answer is not None and not answer.done():
                     answer.set_result(event)
+
+
+def _current_traceparent() -> str | None:
+    """The trace the caller is in, where OpenTelemetry is installed."""
+    try:
+        from opentelemetry.propagate import inject  # noqa: PLC0415  # an extra
+    except ImportError:
+        return None
+    carrier: dict[str, str] = {}
+    inject(carrier)
+    return carrier.get(TRACEPARENT)
 
 
 class BlockingClient:

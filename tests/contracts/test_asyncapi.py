@@ -83,6 +83,12 @@ def test_every_reference_leads_somewhere() -> None:
             found = found[part]
 
 
+def test_every_message_is_described_with_its_trace() -> None:
+    """The one header all records have."""
+    messages = DOCUMENT["components"]["messages"].values()
+    assert {tuple(message["headers"]["properties"]) for message in messages} == {("traceparent",)}
+
+
 def test_the_page_loads_nothing() -> None:
     """It can be read without internet."""
     shown = page(DOCUMENT)
