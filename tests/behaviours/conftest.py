@@ -57,7 +57,11 @@ def live(
                 **prepare(journals),
             },
             # No executor is of this kind: the queue has topics, and nobody who serves it.
-            service_environment={"nobody": {"STEPWIRE_QUEUES": "nowhere"}},
+            # One of the executors also has what steps of queue "gpu" need.
+            service_environment={
+                "nobody": {"STEPWIRE_QUEUES": "nowhere"},
+                "executor-2": {"STEPWIRE_QUEUES": "default,gpu"},
+            },
             size=Size(2, 2, 2),
             # What the services said, for whoever wants to know why a test has failed.
             output=lambda name, line: print(name, line, file=log, flush=True),

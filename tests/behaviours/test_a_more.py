@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 import pytest
 
@@ -97,6 +98,23 @@ def test_a08_an_exception_says_when(driver: Driver) -> None:
     seen = driver.wait(process_id, "completed", "failed")
     assert (seen.status, seen.state["attempts"]) == ("completed", 2)
     assert [step.attempt for step in seen.steps if step.status == "waiting"] == [1, 1]
+
+
+def test_a_step_may_run_on_another_queue(driver: Driver) -> None:
+    """The run stops there and goes on there, with State as it is, and comes back."""
+    seen = driver.wait(driver.start("a_queues"), "completed", "failed")
+    assert (seen.status, seen.state["computed"], seen.state["said"]) == ("completed", ["given"], ["here", "back"])
+    assert [sub.name for sub in seen.step("Both").sub_steps] == ["Say here", "Compute", "Say back"]
+
+
+def test_a_running_step_tells_of_its_progress(door: HttpDoor | KafkaDoor) -> None:
+    """The last word is shown while it runs, and is gone afterwards; it knows who and which it is."""
+    process_id = door.start("a_progress", reporter="crm")
+    door.wait(process_id, "running", until=lambda seen: seen.progress == "50 %")
+    door.open_gate(process_id)
+    seen = door.wait(process_id, "completed")
+    assert (seen.progress, seen.state["who"]) == (None, [str(process_id), "crm", "1"])
+    assert seen.state["key"] == str(uuid5(NAMESPACE_URL, f"stepwire:{process_id}:2"))
 
 
 def test_a08_an_exception_gives_up(driver: Driver) -> None:

@@ -23,7 +23,7 @@ from stepwire import (
     workflow,
 )
 from tests.behaviours.workflows.a_steps import ask_outside
-from tests.behaviours.workflows.tools import is_open, put, say, tell
+from tests.behaviours.workflows.tools import is_open, put, say, tell, wait_at_gate
 
 TOO_LONG_SECONDS = 30.0
 
@@ -130,6 +130,34 @@ def later_than_policy() -> State:
 def a08_later() -> StepList:
     """A plain step, and one whose policy would wait for an hour."""
     return init >> later >> later_than_policy >> done
+
+
+@step("Compute", queue="gpu")
+def compute(state: State) -> State:
+    """Run where the hardware is."""
+    current.progress("computing")
+    return {"computed": sorted(set(state) & {"given"})}
+
+
+@workflow("A step on another queue")
+def a_queues() -> StepList:
+    """There and back again, also within a group."""
+    return init >> put(given=1) >> compute >> step_group("Both", say("here") >> compute >> say("back")) >> done
+
+
+@step("Work for long")
+def work_for_long() -> State:
+    """Say how far it is, more often than anybody wants to know, and wait."""
+    for percent in range(10, 51, 10):
+        current.progress(f"{percent} %")
+    wait_at_gate()
+    return {"key": current.idempotency_key, "who": [str(current.process_id), current.reporter, str(current.attempt)]}
+
+
+@workflow("A step that tells of its progress")
+def a_progress() -> StepList:
+    """One long step."""
+    return init >> work_for_long >> done
 
 
 @retrystep("Never again", retry=Retry(delay_seconds=0.01))
