@@ -140,6 +140,8 @@ class Applier:
 
     def _set_alarm(self, tx: Transaction) -> None:
         """The sweeper must not sleep past what this transaction has left for it."""
+        if tx.ledger.handover:
+            self._alarm.within(0.0)
         if tx.ledger.busy or tx.ledger.asides:
             self._alarm.within(SOON_SECONDS)
         if tx.ledger.timers:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from uuid import UUID
 
 from sqlalchemy import text
 
-from stepwire.contracts.commands import PauseEngine, ResumeAll, SetInSync, UnpauseEngine
+from stepwire.contracts.commands import PauseEngine, ReleaseLock, ResumeAll, SetInSync, UnpauseEngine
 from stepwire.contracts.reasons import Reason
 from stepwire.process.decision import Answer
+from stepwire.process.happenings import LockReleased
+from stepwire.process.model import FINISHED, RETRYABLE, Status, subscription_lock
 from stepwire_coordinator.store import locks
 from stepwire_coordinator.transaction import Transaction
 
@@ -37,6 +40,7 @@ SELECT EXISTS (SELECT 1 FROM stepwire_engine.commands
 ALONE = text("SELECT pg_try_advisory_xact_lock(hashtextextended('stepwire resume-all', 0))")
 NOTIFY_COMMANDS = text("SELECT pg_notify('stepwire_commands', '')")
 RESUME_MARK = "resume-all:"
+_ON_ITS_WAY = frozenset(Status) - FINISHED - RETRYABLE | {Status.WAITING}
 
 
 async def pause_engine(tx: Transaction, command: PauseEngine) -> None:
@@ -78,9 +82,41 @@ async def set_in_sync(tx: Transaction, command: SetInSync) -> None:
         tx.ledger.answer(answer, None)
     else:
         await tx.connection.execute(locks.SET_INSYNC, {"ids": [subscription_id], "insync": True})
+        tx.ledger.freed.add(subscription_lock(subscription_id))
         if not row.insync:
             tx.ledger.unlocked.append(subscription_id)
         tx.ledger.answer(Answer(command.command_id, accepted=True), None)
+
+
+async def release_lock(tx: Transaction, command: ReleaseLock) -> None:
+    """Take a lock from the process that holds it; that process is told."""
+    found = (await tx.connection.execute(locks.OWNER, {"key": command.key})).first()
+    owner, status = found if found is not None else (None, None)
+    if found is None:
+        _refuse(tx, command, Reason.INVALID_INPUT, f"there is no lock {command.key!r}; take its key from the list")
+    elif owner is None:
+        tx.ledger.answer(Answer(command.command_id, accepted=True), None)
+    elif status in _ON_ITS_WAY and not command.force:
+        detail = f"process {owner} holds it and is {status}; abort that one, or send force: true"
+        _refuse(tx, command, Reason.WRONG_STATUS, detail, owner)
+    elif await _take_from(tx, owner, command):
+        tx.ledger.answer(Answer(command.command_id, accepted=True), owner)
+    else:
+        tx.ledger.hold(command.command_id)
+
+
+async def _take_from(tx: Transaction, owner: UUID, command: ReleaseLock) -> bool:
+    """Whether the lock is free now; False: somebody else has the process under lock, try again."""
+    await tx.load_more(owner)
+    if tx.is_unknown(owner):
+        tx.ledger.releases.append((command.key, owner))
+        return True
+    event = LockReleased(command.key, command.user or command.source, command.reason)
+    return tx.advance_if_here(owner, event)
+
+
+def _refuse(tx: Transaction, command: ReleaseLock, reason: Reason, detail: str, holder: UUID | None = None) -> None:
+    tx.ledger.answer(Answer(command.command_id, False, reason, detail, holder=holder), None)  # noqa: FBT003
 
 
 async def _set_paused(

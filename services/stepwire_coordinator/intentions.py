@@ -15,6 +15,7 @@ from stepwire.contracts.commands import (
     AnyCommand,
     PauseEngine,
     RefusedCommand,
+    ReleaseLock,
     ResumeAll,
     SetInSync,
     StartProcess,
@@ -27,7 +28,7 @@ from stepwire.contracts.tokens import derive_key
 from stepwire.contracts.tracing import derived_traceparent
 from stepwire.process.decision import Answer
 from stepwire.process.starting import Birth, accept_start, conceive
-from stepwire_coordinator.engine_orders import pause_engine, resume_all, set_in_sync, unpause_engine
+from stepwire_coordinator.engine_orders import pause_engine, release_lock, resume_all, set_in_sync, unpause_engine
 from stepwire_coordinator.ledger import FinalAnswer
 from stepwire_coordinator.predicates import read_uncompleted, why_not
 from stepwire_coordinator.store.commands import Registration, Standing, standings_of
@@ -199,7 +200,7 @@ def _start(tx: Transaction, command: StartProcess, standing: Standing) -> None:
 def _give_birth(tx: Transaction, command: StartProcess, birth: Birth) -> None:
     secret = tx.surroundings.secrets[0]
     key = derive_key(secret.value, birth.process.id)
-    marks = Birthmarks(secret.id, key, command.priority, command.on_conflict, command.hold)
+    marks = Birthmarks(secret.id, key, command.hold)
     row = Loaded(birth.process, event_seq=0, callback_key=key, secret_id=secret.id, born=marks)
     row.traceparent = _trace_of(tx, command.traceparent, birth.process.id)
     row.changed = True
@@ -239,4 +240,5 @@ ENGINE_ORDERS: dict[type, Callable[..., Any]] = {
     UnpauseEngine: unpause_engine,
     ResumeAll: resume_all,
     SetInSync: set_in_sync,
+    ReleaseLock: release_lock,
 }

@@ -40,7 +40,7 @@ class Ledger:
     """Rows under lock by process, and what is added to them.
 
     `unusable` results are to fail their processes in transactions of their own; `busy` says that a
-    command met a row somebody else held.
+    command met a row somebody else held, `handover` that somebody waits for one of the locks `freed`.
     """
 
     rows: dict[UUID, Loaded] = field(default_factory=dict)
@@ -52,6 +52,9 @@ class Ledger:
     timers: list[tuple[UUID, int, Timer]] = field(default_factory=list)
     fired: list[tuple[UUID, str, int]] = field(default_factory=list)
     releases: list[tuple[str, UUID]] = field(default_factory=list)
+    left: list[tuple[str, UUID]] = field(default_factory=list)
+    freed: set[str] = field(default_factory=set)
+    handover: bool = False
     wishes: list[Wish] = field(default_factory=list)
     events: list[NumberedEvent] = field(default_factory=list)
     answers: list[FinalAnswer] = field(default_factory=list)
@@ -118,6 +121,9 @@ class Ledger:
         self.inputs += [(process_id, given) for given in decision.inputs]
         self.relations += [(process_id, related) for related in decision.relations]
         self.releases += [(key, process_id) for key in decision.release]
+        if decision.leave:
+            self.left.append((decision.leave, process_id))
+            self.freed.add(decision.leave)
         if decision.process is not row.process:
             row.process = decision.process
             row.changed = True
@@ -144,5 +150,4 @@ class Ledger:
         if decision.revoke:
             self.revoked.append((process.id, process.epoch))
         if decision.lock is not None:
-            wish = decision.lock
-            self.wishes.append(Wish(process.id, wish.subscription_id, wish.take, process.workflow, wish.checked))
+            self.wishes.append(Wish(process.id, decision.lock, process.workflow, process.priority))

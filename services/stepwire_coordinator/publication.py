@@ -83,7 +83,7 @@ def answer_data(given: FinalAnswer) -> dict[str, Any]:
 
 def _run(tx: Transaction, row: Loaded, pages: dict[str, dict[str, Any]], traces: Traces) -> Outgoing:
     settings, process = tx.surroundings.settings, row.process
-    given = pages.get(process.pending_command or "", {})
+    given = pages.get(process.command_to_check or "", {})
     snapshot = row.snapshot or b"{}"
     inline = len(snapshot) <= settings.inline_state_bytes
     record = {

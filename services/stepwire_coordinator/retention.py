@@ -15,7 +15,9 @@ RULES = {
     "commands": """
         DELETE FROM stepwire_engine.commands
         WHERE received_at < clock_timestamp() - CAST(:commands AS float8) * interval '1 day'
-            AND status IN ('accepted', 'rejected')""",
+            AND status IN ('accepted', 'rejected')
+            AND NOT EXISTS (SELECT 1 FROM stepwire_engine.processes AS p
+                WHERE p.process_id = commands.process_id AND p.status = 'created')""",
     "notes": """
         DELETE FROM stepwire_engine.process_notes
         WHERE kind <> 'note' AND created_at < clock_timestamp() - CAST(:notes AS float8) * interval '1 day'""",
@@ -37,6 +39,9 @@ RULES = {
         DELETE FROM stepwire_engine.set_aside AS s USING stepwire_engine.processes AS p
         WHERE p.process_id = s.process_id
             AND p.completed_at < clock_timestamp() - CAST(:claims AS float8) * interval '1 day'""",
+    "waiters": """
+        DELETE FROM stepwire_engine.lock_waiters AS w USING stepwire_engine.processes AS p
+        WHERE p.process_id = w.process_id AND p.status IN ('completed', 'aborted', 'rejected')""",
     "outbox": """
         DELETE FROM stepwire_engine.outbox
         WHERE created_at < clock_timestamp() - CAST(:outbox AS float8) * interval '1 day'""",

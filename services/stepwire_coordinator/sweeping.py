@@ -19,6 +19,7 @@ from stepwire_coordinator.outbox import Relay
 from stepwire_coordinator.publishing import Publisher
 from stepwire_coordinator.store.commands import OPEN
 from stepwire_coordinator.store.inbox import OVERLOOKED
+from stepwire_coordinator.store.locks import NEXT
 from stepwire_coordinator.work import CommandItem, Work
 
 TICK_SECONDS = 1.0
@@ -34,6 +35,7 @@ SELECT
     EXISTS (SELECT 1 FROM stepwire_engine.commands WHERE status IN ('received', 'held')) AS commands,
     EXISTS (SELECT 1 FROM stepwire_engine.callback_inbox WHERE applied_at IS NULL) AS inbox,
     EXISTS (SELECT 1 FROM stepwire_engine.set_aside) AS aside,
+    EXISTS (SELECT 1 FROM stepwire_engine.lock_waiters) AS waiters,
     EXISTS (SELECT 1 FROM stepwire_engine.outbox WHERE due_at <= clock_timestamp()) AS outbox
 """)
 # Nothing may starve behind rows that stay held: which of many are tried first is left to chance.
@@ -106,6 +108,9 @@ class Sweeper:
         if due.next_timer is not None and due.next_timer <= due.now:
             rows = await connection.execute(TIMERS_DUE, {"most": MOST})
             works.append(Work(timers=[(row[0], TimerFired(row[1], row[2])) for row in rows]))
+        if due.waiters:
+            rows = await connection.execute(NEXT, {"most": MOST})
+            works.append(Work(timers=[(row[0], TimerFired("lock", row[1])) for row in rows]))
         if due.inbox:
             works.append(Work(inbox=await _ids(connection, OVERLOOKED)))
         if due.aside:

@@ -16,7 +16,8 @@ from stepwire.contracts.events import SUBSCRIPTION_LOCKED, SUBSCRIPTION_UNLOCKED
 from stepwire.contracts.reasons import DeadLetter
 from stepwire.data.connections import Connection
 from stepwire.process import advance
-from stepwire.process.happenings import CallbackArrived
+from stepwire.process.happenings import CallbackArrived, LockDecided
+from stepwire.process.locktable import Verdict
 from stepwire.process.model import Status, parent_of
 from stepwire_coordinator.intake import read_callback, read_result
 from stepwire_coordinator.ledger import Ledger
@@ -77,6 +78,7 @@ class Transaction:
         self.registrations: dict[str, Registration] = {}
         self._unknown: set[UUID] = set()
         self._held: set[UUID] = set()
+        self._desk = locks.Desk(connection)
 
     # reading
 
@@ -94,16 +96,25 @@ class Transaction:
         if self.now is NEVER:
             self.now = await processes.now(self.connection)
 
+    async def load_more(self, process_id: UUID) -> None:
+        """Lock and read one more process, unless it is here or somebody else holds it."""
+        if process_id in self.ledger.rows or process_id in self._held:
+            return
+        await self._take_rows(await processes.load(self.connection, [process_id]))
+        if process_id not in self.ledger.rows:
+            there = await processes.existing(self.connection, [process_id])
+            (self._held if there else self._unknown).add(process_id)
+
     async def _take_rows(self, rows: list[Sequence[Any]]) -> None:
         manifests = self.surroundings.manifests
         reported = {m for i in self.results if (m := getattr(i.result, "manifest", None))}
         await manifests.need(self.connection, {row[2] for row in rows} | reported)
         for row in rows:
             self.ledger.rows[row[0]] = processes.read_row(row, manifests[row[2]])
-            self.now = row[35]
-            if row[37] is not None:
-                self.ledger.replies[row[16]] = row[37]
-        behind = [row[0] for row in rows if row[36]]
+            self.now = row[37]
+            if row[39] is not None:
+                self.ledger.replies[row[16]] = row[39]
+        behind = [row[0] for row in rows if row[38]]
         if behind:
             await self._take_asides(behind)
 
@@ -209,14 +220,20 @@ class Transaction:
             wishes, self.ledger.wishes = self.ledger.wishes, []
             if not wishes:
                 return
-            verdicts = await locks.decide(self.connection, wishes)
+            # What was let go before is free before anything is asked for, or it would be taken from its next owner.
+            releases, self.ledger.releases = self.ledger.releases, []
+            decided = await self._desk.decide(wishes, releases)
+            self.ledger.freed |= decided.free
+            self.ledger.releases += decided.later
             for wish in wishes:
-                self._lock_decided(wish, verdicts[wish.process_id])
+                self._lock_decided(wish, decided.verdicts[wish.process_id])
+        for wish in self.ledger.wishes:
+            self.advance_if_here(wish.process_id, LockDecided("busy", key=wish.wish.key))
 
-    def _lock_decided(self, wish: locks.Wish, verdict: locks.Verdict) -> None:
+    def _lock_decided(self, wish: locks.Wish, verdict: Verdict) -> None:
         row = self.ledger.rows[wish.process_id]
         if verdict.changed:
-            event = SUBSCRIPTION_LOCKED if wish.take else SUBSCRIPTION_UNLOCKED
-            data = {"subscription_id": str(wish.subscription_id), "process_id": str(wish.process_id)}
+            event = SUBSCRIPTION_LOCKED if wish.wish.take else SUBSCRIPTION_UNLOCKED
+            data = {"subscription_id": str(wish.wish.subscription_id), "process_id": str(wish.process_id)}
             self.ledger.emit(row, event, data)
         self.advance_if_here(wish.process_id, verdict.decided)

@@ -71,6 +71,9 @@ def _add_journal(parts: Parts, tx: Transaction) -> None:
             "x_attempt": [a.attempt for a in ledger.applied],
         }
         parts.add("applied", inbox.APPLIED_PART, values)
+    if ledger.left:
+        values = {"left_keys": [key for key, _ in ledger.left], "left_processes": [owner for _, owner in ledger.left]}
+        parts.add("left_line", locks.LEFT_PART, values)
     if ledger.releases:
         values = {
             "released_keys": [key for key, _ in ledger.releases],
@@ -117,6 +120,9 @@ async def _write_rest(tx: Transaction) -> None:
         await tx.connection.execute(journal.TIMERS_FIRED, values)
     if ledger.revoked:
         await _revoke(tx)
+    if freed := sorted(ledger.freed | {key for key, _ in ledger.releases}):
+        # Asked only now, with the locks in our hands: whoever came to wait before is seen.
+        ledger.handover = bool((await tx.connection.execute(locks.ANY_WAITING, {"keys": freed})).scalar())
 
 
 async def _revoke(tx: Transaction) -> None:
@@ -179,7 +185,9 @@ def _as_dict(delta: Any) -> dict[str, Any]:
 async def _given_pages(tx: Transaction) -> dict[str, dict[str, Any]]:
     """The commands whose pages a dispatched run has to check."""
     wanted = {
-        row.process.pending_command for row in tx.ledger.rows.values() if row.dispatched and row.process.pending_command
+        command_id
+        for row in tx.ledger.rows.values()
+        if row.dispatched and (command_id := row.process.command_to_check) is not None
     }
     here = {
         item.command.command_id: item.command.model_dump()

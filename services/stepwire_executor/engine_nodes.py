@@ -8,6 +8,7 @@ from uuid import UUID
 from stepwire.domain.steps import backup_subscription
 from stepwire.flow import runner
 from stepwire.flow.errors import StepwireError
+from stepwire.flow.locks import lock_name
 from stepwire.flow.outcomes import StepOutcome
 from stepwire_executor.runs import Run
 from stepwire_executor.steps import Body, Execution
@@ -32,6 +33,17 @@ async def _reached_async(execution: Execution) -> StepOutcome:
     return _reached(execution)
 
 
+def _named(execution: Execution) -> StepOutcome:
+    """The lock that is to be taken has a name that State tells."""
+    execution.lock = lock_name(execution.node.step, execution.run.state)
+    return StepOutcome("success")
+
+
+async def _named_async(execution: Execution) -> StepOutcome:
+    return _named(execution)
+
+
+NAMED = Body(_named, _named_async)
 LOCK = Body(_lock, _lock_async)
 REACHED = Body(_reached, _reached_async)
 """Its conditions are asked, the rest is the coordinator's."""
@@ -51,7 +63,8 @@ def subscription_of(run: Run) -> UUID:
         raise StepwireError(message) from None
 
 
-def arguments_of(run: Run) -> dict[str, Any]:
+def arguments_of(execution: Execution) -> dict[str, Any]:
     """What the coordinator needs to know about a node of the engine."""
-    named = run.state.get("subscription_id")
-    return {} if named is None else {"subscription_id": named}
+    named = execution.run.state.get("subscription_id")
+    arguments = {} if named is None else {"subscription_id": named}
+    return arguments if execution.lock is None else {**arguments, "lock": execution.lock}

@@ -20,7 +20,7 @@ from stepwire.flow.serialization import Delta
 from stepwire.flow.types import NodeKind
 from stepwire_executor.attempts import Attempts
 from stepwire_executor.checks import Asked, Checks
-from stepwire_executor.engine_nodes import LOCK, REACHED, arguments_of
+from stepwire_executor.engine_nodes import LOCK, NAMED, REACHED, arguments_of
 from stepwire_executor.inputs import resume, too_large
 from stepwire_executor.plans import NodePlan
 from stepwire_executor.progress import Progress
@@ -142,13 +142,14 @@ class Runner:
     async def _engine_node(self, run: Run, node: NodePlan) -> bool:
         if node.kind is NodeKind.LOCK and run.claim.granted and not run.steps_done:
             return await self._execute(run, node, LOCK)
-        done = await self._attempts.execute(Execution(self._shop, run, node, REACHED))
+        execution = Execution(self._shop, run, node, NAMED if node.kind is NodeKind.ACQUIRE else REACHED)
+        done = await self._attempts.execute(execution)
         status = done.outcome.status if done.outcome is not None else ""
         # A false condition of the group around it skips more than this node.
         if done.verdict is not Verdict.REPORT or status not in GOES_ON or done.node != node.path:
             return await self._report(run, done)
         reached = self._shop.reports.engine_node(
-            run, node.path, condition=status == "success", arguments=arguments_of(run)
+            run, node.path, condition=status == "success", arguments=arguments_of(execution)
         )
         await self._publish(run, encode(reached))
         return False

@@ -108,6 +108,7 @@ class Execution:
         self.callback: CallbackRoute | None = None
         self.fault: dict[str, Any] | None = None
         self.created_by: str | None = None
+        self.lock: str | None = None
         self.abandoned = False
         self.is_async = node.step.is_async
         self.transaction = shop.sessions.transaction(run.process_id, node.step.name, is_async=self.is_async)

@@ -50,7 +50,7 @@ def channels() -> list[Channel]:
         Channel(
             topics.PROCESS_COMMANDS,
             "Upstream systems, gateways and schedules ask; each command is answered once on process.events.",
-            "the process_id, for SetInSync the subscription_id, else the word `engine`",
+            "the process_id, for SetInSync the subscription_id, for ReleaseLock the key, else the word `engine`",
             COMMAND_TYPES,
         ),
         Channel(

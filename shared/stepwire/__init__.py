@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from stepwire.flow.context import current
 from stepwire.flow.errors import ApiUnavailable, GiveUp, InconsistentData, RetryLater
 from stepwire.flow.lists import Step, StepList
+from stepwire.flow.locks import with_lock
 from stepwire.flow.predicates import PredicateContext, RunPredicateFail, RunPredicatePass, no_uncompleted_instance
 from stepwire.flow.retry import Retry
 from stepwire.flow.steps import (
@@ -77,6 +78,7 @@ __all__ = [
     "step_group",
     "steplens",
     "unlock_subscription",
+    "with_lock",
     "workflow",
 ]
 

@@ -16,6 +16,7 @@ from stepwire import (
     relate_subscription,
     step,
     unlock_subscription,
+    with_lock,
     workflow,
 )
 
@@ -109,3 +110,33 @@ def one_at_a_time() -> StepList:
 def task() -> StepList:
     """Fail and be resumed with all others."""
     return init >> first >> done
+
+
+@workflow("Use the pool", target=Target.CREATE)
+def use_pool() -> StepList:
+    """One process at a time works with the pool."""
+    return init >> first >> with_lock("vlan-pool:ams")(second) >> done
+
+
+@workflow("Use the pool or fail", target=Target.CREATE)
+def use_pool_or_fail() -> StepList:
+    """Do not wait for the pool."""
+    return init >> first >> with_lock("vlan-pool:ams", on_conflict="reject")(second) >> done
+
+
+@workflow("x, then y", target=Target.CREATE)
+def x_then_y() -> StepList:
+    """One lock within the other."""
+    return init >> with_lock("x")(first >> with_lock("y")(second)) >> done
+
+
+@workflow("y, then x", target=Target.CREATE)
+def y_then_x() -> StepList:
+    """The same locks the other way round."""
+    return init >> with_lock("y")(first >> with_lock("x")(second)) >> done
+
+
+@workflow("A lock that State names", target=Target.CREATE)
+def named_by_state() -> StepList:
+    """Only an executor can tell which lock it is."""
+    return init >> with_lock("vlan-pool:{site}")(first) >> done

@@ -19,6 +19,7 @@ from stepwire import (
     step,
     step_group,
     unlock_subscription,
+    with_lock,
     workflow,
 )
 from stepwire.flow.manifest import Manifest
@@ -157,6 +158,45 @@ def queues() -> StepList:
 def unlocking() -> StepList:
     """The create workflow of a subscription."""
     return begin >> reserve >> unlock_subscription >> relate_subscription >> configure
+
+
+@workflow("x, then y", target=Target.CREATE)
+def x_then_y() -> StepList:
+    """One lock within the other."""
+    return begin >> with_lock("x")(reserve >> with_lock("y")(configure) >> call)
+
+
+@workflow("y, then x", target=Target.CREATE)
+def y_then_x() -> StepList:
+    """The same locks the other way round."""
+    return begin >> with_lock("y")(reserve >> with_lock("x")(configure)) >> call
+
+
+@workflow("x beside a subscription's lock", target=Target.MODIFY, locks=["x"])
+def x_inside_modify() -> StepList:
+    """A lock of the whole workflow, and one that is refused where it is held."""
+    inner = with_lock("y", on_conflict="reject")(reserve)
+    return relate_subscription >> lock_subscription >> inner >> unlock_subscription
+
+
+@workflow("x again and again", target=Target.CREATE)
+def x_again() -> StepList:
+    """What is held is had again, and freed where it was taken first; then it is taken anew."""
+    return begin >> with_lock("x")(reserve >> with_lock("x")(configure) >> call) >> with_lock("x")(reserve)
+
+
+@workflow("x under conditions", target=Target.CREATE)
+def x_or_not() -> StepList:
+    """A condition around a lock, and a lock that State names."""
+    return begin >> conditional(always)(with_lock("x")(reserve >> confirm)) >> with_lock("{site}")(configure)
+
+
+@workflow("x in a group", target=Target.CREATE)
+def x_in_a_group() -> StepList:
+    """A group that takes a lock and fails within it."""
+    return begin >> with_lock("y")(
+        step_group("Group", begin >> reserve >> with_lock("x")(confirm >> call)) >> configure
+    )
 
 
 @workflow("Unlocks and locks again", target=Target.MODIFY)

@@ -22,7 +22,7 @@ _COLUMNS = """
     queue, log_seq, state_bytes, is_task, command_id, pending_command, subscription_id,
     held_locks, deadline, failure, last_step, assignee, failed_reason, traceback, form,
     waiting_on, progress, reporter, labels, event_seq, callback_key, secret_id, started_at,
-    last_modified_at
+    last_modified_at, on_conflict, priority
 """
 
 # SKIP LOCKED: a row somebody holds is set aside instead of stalling the whole batch.
@@ -155,8 +155,6 @@ class Birthmarks(NamedTuple):
 
     secret_id: str
     callback_key: bytes
-    priority: int
-    on_conflict: str
     hold: bool
 
 
@@ -216,6 +214,8 @@ def read_row(row: Sequence[Any], manifest: Manifest) -> Loaded:
         progress=row[27],
         reporter=row[28],
         labels=row[29],
+        on_conflict=row[35],
+        priority=row[36],
     )
     return Loaded(process, row[30], row[31], row[32], started_at=row[33], modified_at=row[34], traceparent=row[38])
 
@@ -325,7 +325,7 @@ def _values(row: Loaded) -> tuple[Any, ...]:
 
 def _born_values(row: Loaded) -> tuple[Any, ...]:
     p = row.process
-    born = row.born or Birthmarks("", b"", 0, "reject", hold=False)
+    born = row.born or Birthmarks("", b"", hold=False)
     return (
         p.workflow,
         p.manifest.target.value,
@@ -334,9 +334,9 @@ def _born_values(row: Loaded) -> tuple[Any, ...]:
         born.secret_id,
         None if p.finished else born.callback_key,
         p.reporter,
-        born.priority,
+        p.priority,
         _json(p.labels or {}),
-        born.on_conflict,
+        p.on_conflict,
         born.hold,
         row.traceparent,
     )

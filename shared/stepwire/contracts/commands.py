@@ -90,6 +90,20 @@ class SetInSync(Command):
     reason: Text | None = None
 
 
+class ReleaseLock(Command):
+    """Take a lock from the process that holds it, by its key (`subscription:<id>` or `resource:<name>`).
+
+    Refused while that process goes on by itself, unless `force`; one that failed goes on without the lock when it is
+    retried. A subscription stays out of sync. Who asked and why is noted with the process.
+    """
+
+    type: Literal["ReleaseLock"] = "ReleaseLock"
+    key: Text = Field(min_length=1, max_length=300)
+    user: Text | None = None
+    reason: Text | None = None
+    force: bool = False
+
+
 class ResumeAll(Command):
     """Retry every failed or waiting task."""
 
@@ -109,7 +123,7 @@ class UnpauseEngine(Command):
 
 
 ProcessCommand = ResumeProcess | AbortProcess | SkipStep | AddNote
-AnyCommand = StartProcess | ProcessCommand | SetInSync | ResumeAll | PauseEngine | UnpauseEngine
+AnyCommand = StartProcess | ProcessCommand | SetInSync | ReleaseLock | ResumeAll | PauseEngine | UnpauseEngine
 
 COMMAND_TYPES: dict[str, type[Command]] = {
     "StartProcess": StartProcess,
@@ -118,6 +132,7 @@ COMMAND_TYPES: dict[str, type[Command]] = {
     "SkipStep": SkipStep,
     "AddNote": AddNote,
     "SetInSync": SetInSync,
+    "ReleaseLock": ReleaseLock,
     "ResumeAll": ResumeAll,
     "PauseEngine": PauseEngine,
     "UnpauseEngine": UnpauseEngine,
@@ -178,6 +193,8 @@ def kafka_key(command: Command) -> bytes:
         return str(command.process_id or process_id_of(command.command_id)).encode()
     if isinstance(command, SetInSync):
         return str(command.subscription_id).encode()
+    if isinstance(command, ReleaseLock):
+        return command.key.encode()
     if isinstance(command, ResumeProcess | AbortProcess | SkipStep | AddNote):
         return str(command.process_id).encode()
     return b"engine"

@@ -101,7 +101,8 @@ _SERVED = """p.runnable AND p.alone = :alone AND p.queue = ANY (CAST(:queues AS 
 CLAIM_WAITING = text(f"""
 WITH picked AS (
     SELECT {_COLUMNS}, p.snapshot, (
-        SELECT c.body FROM stepwire_engine.commands AS c WHERE c.command_id = p.pending_command) AS body
+        SELECT c.body FROM stepwire_engine.commands AS c WHERE c.command_id = coalesce(
+            p.pending_command, CASE WHEN p.node = '0' THEN p.command_id END)) AS body
     FROM stepwire_engine.processes AS p
     CROSS JOIN stepwire_engine.engine_settings AS s
     WHERE {_SERVED} AND NOT s.paused

@@ -44,6 +44,13 @@ class InvalidResult(StepwireError):  # noqa: N818 - named by what it is, as all 
     """A step, form, condition, lens or predicate returned something other than its kind must return."""
 
 
+class InvalidLockName(StepwireError):  # noqa: N818
+    """State gives no name to a lock that a step needs."""
+
+    def __init__(self, made_by: str, problem: str) -> None:
+        super().__init__(f"no lock can be named by {made_by}: {problem}; return it from an earlier step")
+
+
 class FormIncomplete(StepwireError):  # noqa: N818
     """The form wants another page: `form` is its JSON schema, `meta` what the page tells the frontend."""
 

@@ -41,6 +41,8 @@ class Step:
         result_key: Where a callback's payload is put.
         callback_route_key: Where a callback's action finds its route.
         retry_from: Where the retry of a failed group begins: "first" or "failed".
+        lock: The name of the lock it takes; None: its function makes it of State.
+        on_conflict: What it does where another process has that lock: "queue" or "reject".
         resume_auth_callback: Who may give the input.
         retry_auth_callback: Who may ask for a retry.
         location: Where the author wrote it.
@@ -61,6 +63,8 @@ class Step:
     result_key: str | None = None
     callback_route_key: str | None = None
     retry_from: str | None = None
+    lock: str | None = None
+    on_conflict: str | None = None
     resume_auth_callback: Callable[..., Any] | None = None
     retry_auth_callback: Callable[..., Any] | None = None
     location: Location = UNKNOWN
@@ -121,7 +125,9 @@ class Step:
         return binder_for(self.function)
 
     def within(self, scope: Scope) -> Step:
-        """Return this step with one more scope around it."""
+        """Return this step with one more scope around it; what was locked is freed whatever surrounds it."""
+        if self.kind is NodeKind.RELEASE:
+            return self
         return replace(self, scopes=(scope, *self.scopes))
 
     def seen_through(self, outer: tuple[Lens, ...]) -> Step:

@@ -25,7 +25,14 @@ FORMAT = 1
 """Raised when the meaning of a manifest's JSON changes; part of every hash."""
 
 _SECONDS = ("timeout_seconds", "callback_timeout_seconds")
-_POLICY = ("retry", "timeout_seconds", "callback_timeout_seconds", "extended_by_progress", "assignee")
+_POLICY = (
+    "retry",
+    "timeout_seconds",
+    "callback_timeout_seconds",
+    "extended_by_progress",
+    "assignee",
+    "on_conflict",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,8 @@ class ManifestNode:
         callback_route_key: Where its action finds the route.
         focused: A lens is around it: it works on a part of State.
         retry_from: Where the retry of a group begins.
+        lock: The name of the lock it takes; None of one that takes a lock: only an executor can tell.
+        on_conflict: What it does where another process has that lock.
         children: Its sub-steps.
     """
 
@@ -66,12 +75,19 @@ class ManifestNode:
     callback_route_key: str | None = None
     focused: bool = False
     retry_from: str | None = None
+    lock: str | None = None
+    on_conflict: str | None = None
     children: tuple[ManifestNode, ...] = ()
 
     @property
     def is_engine(self) -> bool:
         """Whether the coordinator performs it itself."""
         return self.kind.is_engine
+
+    @property
+    def asks(self) -> bool:
+        """Whether an executor has to look at State before it is begun: at a condition, or for the name of its lock."""
+        return self.conditional or (self.kind is NodeKind.ACQUIRE and self.lock is None)
 
     def walk(self) -> Iterator[ManifestNode]:
         """Yield the node and everything beneath it, in order of the paths."""
@@ -114,6 +130,8 @@ _DEFAULTS: dict[str, Any] = {
     "callback_route_key": None,
     "focused": False,
     "retry_from": None,
+    "lock": None,
+    "on_conflict": None,
     "children": (),
 }
 

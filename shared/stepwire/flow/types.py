@@ -21,6 +21,8 @@ class NodeKind(StrEnum):
     RELATE = "relate"
     LOCK = "lock"
     UNLOCK = "unlock"
+    ACQUIRE = "acquire"
+    RELEASE = "release"
     DONE = "done"
     ABORT = "abort"
 
@@ -31,5 +33,14 @@ class NodeKind(StrEnum):
 
 
 ENGINE_KINDS = frozenset(
-    {NodeKind.START, NodeKind.RELATE, NodeKind.LOCK, NodeKind.UNLOCK, NodeKind.DONE, NodeKind.ABORT},
+    {
+        NodeKind.START,
+        NodeKind.RELATE,
+        NodeKind.LOCK,
+        NodeKind.UNLOCK,
+        NodeKind.ACQUIRE,
+        NodeKind.RELEASE,
+        NodeKind.DONE,
+        NodeKind.ABORT,
+    },
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,7 @@ from stepwire.flow.binding import binder_for
 from stepwire.flow.errors import DefinitionError, StepwireError, UnknownNode
 from stepwire.flow.lists import Step, StepList, steps_of
 from stepwire.flow.locations import UNKNOWN, Location, describe, location_of, location_of_author
+from stepwire.flow.locks import LockName, with_locks
 from stepwire.flow.manifest import Manifest, ManifestNode
 from stepwire.flow.mistakes import (
     check_form,
@@ -124,6 +125,7 @@ def workflow(  # noqa: PLR0913 - the arguments of a workflow
     authorize_callback: Authorizer | None = None,
     retry_auth_callback: Authorizer | None = None,
     queue: str = DEFAULT_QUEUE,
+    locks: Sequence[LockName] = (),
 ) -> Callable[[Callable[[], StepList]], Workflow]:
     """Make a workflow of a function that returns its steps; it is registered by the function's name.
 
@@ -135,6 +137,7 @@ def workflow(  # noqa: PLR0913 - the arguments of a workflow
         authorize_callback: Who may start it.
         retry_auth_callback: Who may ask for a retry; None: who may start it.
         queue: The queue of the steps that name none.
+        locks: Names of locks, as `with_lock` takes them, that are held from the first step to the last.
 
     Raises:
         DefinitionError: the function does not return a list of steps that can be run.
@@ -158,7 +161,7 @@ def workflow(  # noqa: PLR0913 - the arguments of a workflow
             name=function.__name__,
             description=description or _first_line(function) or function.__name__,
             target=aim,
-            steps=complete(_listed(function, location), location),
+            steps=with_locks(locks, complete(_listed(function, location), location)),
             initial_input_form=initial_input_form,
             run_predicate=run_predicate,
             authorize_callback=authorize_callback,
@@ -227,6 +230,8 @@ def _node(path: str, step: Step, queue: str, *, focused: bool) -> ManifestNode:
         callback_route_key=step.callback_route_key,
         focused=within,
         retry_from=step.retry_from,
+        lock=step.lock,
+        on_conflict=step.on_conflict,
         children=tuple(_node(f"{path}.{i}", child, own_queue, focused=within) for i, child in numbered),
     )
 

@@ -15,6 +15,7 @@ from stepwire.process.happenings import (
     CallbackProgressed,
     ClaimLost,
     LockDecided,
+    LockReleased,
     TimerFired,
     Unusable,
 )
@@ -26,6 +27,7 @@ from stepwire.process.waits import (
     callback_progressed,
     claim_lost,
     lock_decided,
+    lock_released,
     timer_fired,
     unusable,
 )
@@ -45,6 +47,7 @@ Event = (
     | TimerFired
     | ClaimLost
     | LockDecided
+    | LockReleased
 )
 
 RULES: dict[type, Callable[[Process, Any, Draft], Decision]] = {
@@ -62,6 +65,7 @@ RULES: dict[type, Callable[[Process, Any, Draft], Decision]] = {
     TimerFired: timer_fired,
     ClaimLost: claim_lost,
     LockDecided: lock_decided,
+    LockReleased: lock_released,
 }
 
 # Ties within one batch are decided by kind, whatever the offsets.
@@ -78,6 +82,7 @@ PRECEDENCE: tuple[type, ...] = (
     SkipStep,
     AddNote,
     ClaimLost,
+    LockReleased,
     LockDecided,
     TimerFired,
 )

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from stepwire.contracts.reasons import Reason
-from stepwire.process.model import Process
+from stepwire.process.model import Process, subscription_lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +67,24 @@ class Timer:
 class LockWish:
     """A lock operation the database must decide; its outcome comes back as a `LockDecided`.
 
-    An unchecked one takes a lock that nobody owns even if the subscription is out of sync.
+    It is about the insync lock of a subscription, or about the lock with the key `resource`. An unchecked one takes
+    a lock that nobody owns even if the subscription is out of sync. One that `queues` stands in line where another
+    process has the lock; `in_line` says that it does already, `holding` that the process holds another lock, so that
+    its waiting may close a cycle.
     """
 
     take: bool
-    subscription_id: UUID
+    subscription_id: UUID | None = None
     checked: bool = True
+    resource: str = ""
+    queues: bool = False
+    in_line: bool = False
+    holding: bool = False
+
+    @property
+    def key(self) -> str:
+        """The key of the lock."""
+        return self.resource or (subscription_lock(self.subscription_id) if self.subscription_id else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +112,10 @@ class Decision:
 
     `repeated` counts an identical failure up instead of adding an entry; `dispatch` sends a run
     of the new epoch; `revoke` takes every older claim away, in a transaction of its own;
-    `release` frees locks without touching subscriptions; `set_aside` keeps the event until the
-    process has caught up; `dropped` says why the event changed nothing. `undone` is a callback step
-    or group that is done again from its beginning: State goes back to what it was before it.
+    `release` frees locks without touching subscriptions; `leave` takes it out of the line for a
+    lock; `set_aside` keeps the event until the process has caught up; `dropped` says why the event
+    changed nothing. `undone` is a callback step or group that is done again from its beginning:
+    State goes back to what it was before it.
     """
 
     process: Process
@@ -114,6 +127,7 @@ class Decision:
     timers: list[Timer] = field(default_factory=list)
     relations: list[UUID] = field(default_factory=list)
     release: tuple[str, ...] = ()
+    leave: str = ""
     lock: LockWish | None = None
     repeated: bool = False
     dispatch: bool = False

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
 from stepwire.contracts.events import process_event
 from stepwire.contracts.reasons import Reason
 from stepwire.process.decision import Answer, Decision, Emission, LogEntry, Note, Timer
+from stepwire.process.holding import in_line, keys_of, wanted
 from stepwire.process.model import START_CHECK, Process, Status, copy_of, subscription_of
 
 
@@ -96,11 +98,20 @@ class Draft:
 
     def stop(self, status: Status, **changes: Any) -> None:
         """Nothing of this process runs now: it waits or has ended."""
+        if in_line(self.process):
+            self.decision.leave = wanted(self.process)
         self.change(status=status, runnable=False, granted=False, deadline=None, **changes)
+
+    def let_go(self, holds: Iterable[str]) -> None:
+        """Free what was taken at these places, unless it was taken elsewhere, too."""
+        gone = set(holds)
+        kept = tuple(held for held in self.process.held_locks if held not in gone)
+        self.change(held_locks=kept)
+        self.decision.release += tuple(key for key in keys_of(gone) if key not in keys_of(kept))
 
     def finish(self, status: Status) -> None:
         """End the process; whatever it still holds is freed, subscriptions stay as they are."""
-        self.decision.release = self.process.held_locks
+        self.decision.release += keys_of(self.process.held_locks)
         self.stop(status, held_locks=(), waiting_on=None, form=None, assignee=None, progress=None)
 
     def _queue(self) -> str:

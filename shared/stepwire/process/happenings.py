@@ -49,12 +49,24 @@ class ClaimLost:
 class LockDecided:
     """The database's answer to a lock wish.
 
-    done: taken or freed; held: `holder` has it; not_in_sync: nobody has it but the subscription
-    is out of sync; unknown: there is no such subscription; busy: its row is held, try again.
+    done: taken or freed; held: `holder` has it; queued: the same, and the process stands in line now;
+    not_in_sync: nobody has it but the subscription is out of sync; unknown: there is no such subscription;
+    busy: its row is held, try again; cycle: `holder` waits, over the locks and owners of `cycle`, for this process.
     """
 
-    outcome: Literal["done", "held", "not_in_sync", "unknown", "busy"]
+    outcome: Literal["done", "held", "queued", "not_in_sync", "unknown", "busy", "cycle"]
     holder: UUID | None = None
+    key: str = ""
+    cycle: tuple[tuple[str, UUID], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LockReleased:
+    """Somebody took the lock `key` from this process by hand."""
+
+    key: str
+    by: str
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,8 @@ class Process:
     `node` is the position: the node to be executed next, being executed, or waited in (an
     awaited callback step 4 stands at 4.2, its validation). `runnable` says that a run of
     `epoch` is dispatched or under way. `granted` says that the lock node at the position has
-    its lock. `failure` identifies the last failure, so that identical ones are counted.
+    its lock. `held_locks` are keys of subscriptions' locks, and named locks with the node that took
+    them. `failure` identifies the last failure, so that identical ones are counted.
     """
 
     id: UUID
@@ -74,6 +75,13 @@ class Process:
     progress: Any = None
     reporter: str | None = None
     labels: dict[str, str] | None = None
+    on_conflict: str = "reject"
+    priority: int = 0
+
+    @property
+    def command_to_check(self) -> str | None:
+        """The command whose pages a run has to check; of a start that stood in line, though it is answered."""
+        return self.pending_command or (self.command_id if self.node == START_CHECK else None)
 
     @property
     def finished(self) -> bool:

@@ -135,7 +135,7 @@ def _why_not_skip(process: Process, command: SkipStep) -> str | None:
     top = top_of(process.node)
     if command.node not in (top, process.node):
         return f"process {process.id} failed in node {top}, not in {command.node}"
-    if _by_hand(process, command).kind is NodeKind.LOCK:
+    if _by_hand(process, command).kind in {NodeKind.LOCK, NodeKind.ACQUIRE}:
         # Whoever goes on would believe that it is taken.
         return f"node {command.node} takes a lock, which nobody can do by hand; retry it instead of skipping it"
     return None

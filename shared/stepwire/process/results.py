@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from stepwire.contracts.steps import (
@@ -14,6 +15,7 @@ from stepwire.contracts.steps import (
     StepReported,
 )
 from stepwire.flow.manifest import ManifestNode
+from stepwire.flow.types import NodeKind
 from stepwire.process.decision import Decision, LogEntry
 from stepwire.process.draft import Draft
 from stepwire.process.happenings import Unusable
@@ -153,12 +155,18 @@ def input_refused(draft: Draft, event: StepReported) -> Decision:
 
 def engine_node_reached(draft: Draft, event: EngineNodeReached) -> Decision:
     """A conditional engine node: the executor has asked the condition, we do the rest."""
-    node = draft.process.manifest.node(event.node)
+    node = _with_name(draft.process.manifest.node(event.node), event)
     draft.change(waiting_on=None, failed_reason=None, traceback=None)
     if not event.condition:
         return skip_engine_node(draft, node)
     draft.name_subscription(event.arguments)
     return perform(draft, node)
+
+
+def _with_name(node: ManifestNode, event: EngineNodeReached) -> ManifestNode:
+    """A lock whose name only an executor could tell, as it told."""
+    asked = node.kind is NodeKind.ACQUIRE and node.lock is None
+    return replace(node, lock=str(event.arguments.get("lock") or "")) if asked else node
 
 
 def run_ended(draft: Draft, event: RunEnded) -> Decision:

@@ -15,8 +15,9 @@ from stepwire.flow.types import NodeKind
 from stepwire.process.decision import Decision, InputGiven, LockWish
 from stepwire.process.draft import Draft
 from stepwire.process.happenings import LockDecided
+from stepwire.process.holding import in_line
 from stepwire.process.model import START_CHECK, Process, Status, subscription_lock, subscription_of
-from stepwire.process.walk import arrive, lock_again
+from stepwire.process.walk import arrive, lock_again, stand_in_line, subscription_wish
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,17 @@ def conceive(command: StartProcess, manifest: Manifest) -> Birth:
         subscription_id=subscription_id,
         reporter=reporter,
         labels=dict(command.labels),
+        on_conflict=command.on_conflict,
+        priority=command.priority,
     )
     wanted = subscription_id is not None and manifest.locks_at_accept
-    wish = LockWish(take=True, subscription_id=subscription_id) if wanted else None  # type: ignore[arg-type] # `wanted` says it is there
-    return Birth(process, wish)
+    return Birth(process, wish_at_accept(process) if wanted else None)
+
+
+def wish_at_accept(process: Process) -> LockWish:
+    """What a start asks of the database; one that goes on without a held lock does not wait for it either."""
+    wish = subscription_wish(process, take=True)
+    return wish if _first_lock(process).checked else replace(wish, queues=False)
 
 
 def accept_start(birth: Birth, command: StartProcess, now: datetime) -> Decision:
@@ -124,8 +132,7 @@ def _proceed(draft: Draft) -> Decision:
 
 
 def _begin(draft: Draft, given: dict[str, Any]) -> Decision:
-    draft.settle_pending()
-    draft.emit("created")
+    _accepted(draft)
     draft.change(status=Status.RUNNING, waiting_on=None)
     emitted = len(draft.decision.events)
     decision = arrive(draft, draft.process.manifest.nodes[0], continued=False)
@@ -133,6 +140,13 @@ def _begin(draft: Draft, given: dict[str, Any]) -> Decision:
     if draft.process.status is Status.RUNNING:
         _insert_started(draft, emitted)
     return decision
+
+
+def _accepted(draft: Draft) -> None:
+    """Say once that the process exists; one that stood in line was accepted before."""
+    if draft.process.pending_command is not None:
+        draft.settle_pending()
+        draft.emit("created")
 
 
 def _named(process: Process) -> dict[str, Any]:
@@ -159,9 +173,18 @@ def _lock_at_accept(draft: Draft, lock: LockDecided) -> Decision | None:
         return None
     if lock.outcome == "busy":
         return lock_again(draft)
+    if lock.outcome == "queued" or (lock.outcome == "not_in_sync" and in_line(draft.process)):
+        stand_in_line(draft, lock.key, lock.holder)
+        _accepted(draft)
+        return draft.decision
     if lock.outcome in {"held", "not_in_sync"} and not _first_lock(draft.process).checked:
         draft.change(waiting_on=None)
         return None
+    return _refuse_unlocked(draft, lock)
+
+
+def _refuse_unlocked(draft: Draft, lock: LockDecided) -> Decision:
+    subscription_id = draft.process.subscription_id
     if lock.outcome == "held":
         detail = f"subscription {subscription_id} is locked by process {lock.holder}; wait for it"
         return refuse_start(draft, Reason.SUBSCRIPTION_LOCKED, detail, holder=lock.holder)

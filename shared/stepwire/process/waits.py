@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from stepwire.contracts.reasons import Reason
@@ -14,17 +15,24 @@ from stepwire.process.happenings import (
     CallbackProgressed,
     ClaimLost,
     LockDecided,
+    LockReleased,
     TimerFired,
     Unusable,
 )
+from stepwire.process.holding import in_line, key_of, told, wanted
 from stepwire.process.model import Process, Status, parent_of, subscription_lock
 from stepwire.process.results import judge, set_deadline
-from stepwire.process.starting import accept_after_lock, refuse_start
+from stepwire.process.starting import accept_after_lock, refuse_start, wish_at_accept
 from stepwire.process.walk import (
+    acquired,
     begin_again,
     fail_engine_node,
+    freed,
     grant,
     lock_again,
+    resource_wish,
+    stand_in_line,
+    subscription_wish,
     unlocked,
 )
 
@@ -105,13 +113,26 @@ def lock_decided(process: Process, event: LockDecided, draft: Draft) -> Decision
     if process.finished:
         return _given_back(process, event, draft)
     if event.outcome == "busy":
-        return lock_again(draft)
+        return lock_again(draft, event.key if event.key.startswith("resource:") else "")
     node = process.manifest.node(process.node)
-    return unlocked(draft) if node.kind is NodeKind.UNLOCK else _lock_node_decided(draft, node, event)
+    return LOCK_NODES[node.kind](draft, node, event)
+
+
+def lock_released(process: Process, event: LockReleased, draft: Draft) -> Decision:
+    """Somebody took a lock away by hand: who and why is kept with the process."""
+    kept = tuple(held for held in process.held_locks if key_of(held) != event.key)
+    if kept == process.held_locks:
+        return draft.drop("passed")
+    draft.change(held_locks=kept)
+    draft.decision.release = (event.key,)
+    draft.note("lock_released", {"lock": event.key, "reason": event.reason}, event.by)
+    return draft.decision
 
 
 def _lock_node_decided(draft: Draft, node: ManifestNode, event: LockDecided) -> Decision:
     process = draft.process
+    if event.outcome == "queued" or (event.outcome == "not_in_sync" and in_line(process)):
+        return stand_in_line(draft, event.key, event.holder)
     if event.outcome == "done" and process.subscription_id is not None:
         key = subscription_lock(process.subscription_id)
         draft.change(held_locks=(*process.held_locks, key))
@@ -119,6 +140,23 @@ def _lock_node_decided(draft: Draft, node: ManifestNode, event: LockDecided) -> 
     if not node.checked:
         return grant(draft)
     return fail_engine_node(draft, node, _why_not_locked(process, event))
+
+
+def _unlock_decided(draft: Draft, node: ManifestNode, event: LockDecided) -> Decision:
+    del node, event
+    return unlocked(draft)
+
+
+def _acquire_decided(draft: Draft, node: ManifestNode, event: LockDecided) -> Decision:
+    if event.outcome == "done":
+        return acquired(draft, node, event.key)
+    if event.outcome == "queued":
+        return stand_in_line(draft, event.key, event.holder)
+    return fail_engine_node(draft, node, _why_not_acquired(event))
+
+
+def _release_decided(draft: Draft, node: ManifestNode, event: LockDecided) -> Decision:
+    return freed(draft, node, event.key)
 
 
 def _given_back(process: Process, event: LockDecided, draft: Draft) -> Decision:
@@ -150,20 +188,24 @@ def _callback_timed_out(process: Process, draft: Draft) -> Decision:
 
 
 def _lock_due(process: Process, draft: Draft) -> Decision:
-    waiting = process.waiting_on or {}
-    if waiting.get("kind") != "lock" or process.subscription_id is None:
+    wish = _wish_again(process) if (process.waiting_on or {}).get("kind") == "lock" else None
+    if wish is None or not wish.key:
         return draft.drop("stale_timer")
-    take = _wants_lock(process)
-    checked = not take or process.status is Status.CREATED or process.manifest.node(process.node).checked
-    draft.decision.lock = LockWish(take, process.subscription_id, checked)
+    draft.decision.lock = wish
     return draft.decision
 
 
-def _wants_lock(process: Process) -> bool:
-    """Whether a process that waits for the row of its subscription wants to take the lock or to free it."""
+def _wish_again(process: Process) -> LockWish:
+    """What a process that waits for a lock, or for the row of its subscription, asked for."""
     if process.status is Status.CREATED:
-        return True
-    return process.status is not Status.REJECTED and process.manifest.node(process.node).kind is NodeKind.LOCK
+        return wish_at_accept(process)
+    if process.status is Status.REJECTED:
+        return subscription_wish(process, take=False)
+    node = process.manifest.node(process.node)
+    if node.kind in {NodeKind.ACQUIRE, NodeKind.RELEASE}:
+        return resource_wish(process, node, wanted(process))
+    take = node.kind is NodeKind.LOCK
+    return subscription_wish(process, take=take, checked=not take or node.checked)
 
 
 def _awaits(process: Process, node: str, attempt: int) -> bool:
@@ -239,4 +281,17 @@ def _why_not_locked(process: Process, event: LockDecided) -> str:
     return f"there is no {subscription}; create it, then retry"
 
 
+def _why_not_acquired(event: LockDecided) -> str:
+    if not event.cycle:
+        return f"{told(event.key)} is held by process {event.holder}; retry when it is free"
+    links = ", which waits for ".join(f"{told(key)}, held by process {owner}" for key, owner in event.cycle)
+    return f"waiting would never end: this needs {links}, this one; abort one of them, or retry when the lock is free"
+
+
+LOCK_NODES: dict[NodeKind, Callable[[Draft, ManifestNode, LockDecided], Decision]] = {
+    NodeKind.LOCK: _lock_node_decided,
+    NodeKind.UNLOCK: _unlock_decided,
+    NodeKind.ACQUIRE: _acquire_decided,
+    NodeKind.RELEASE: _release_decided,
+}
 TIMERS = {"retry": _retry_due, "callback_timeout": _callback_timed_out, "lock": _lock_due}

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 from stepwire.flow.manifest import Manifest, ManifestNode
 from stepwire.flow.types import NodeKind
 from stepwire.process.decision import Decision, LockWish, LogEntry
 from stepwire.process.draft import Draft
-from stepwire.process.model import Status, parent_of, subscription_lock, top_of
+from stepwire.process.holding import (
+    hold,
+    in_line,
+    key_of,
+    keys_of,
+    name_of,
+    node_of,
+    resource_lock,
+    taken_before,
+    taken_beneath,
+    told,
+    waiting_in_line,
+)
+from stepwire.process.model import Process, Status, parent_of, subscription_lock, top_of
 
 LOCK_AGAIN_SECONDS = 0.1
 
@@ -21,10 +36,10 @@ def first_position(node: ManifestNode) -> str:
 
 def entered(node: ManifestNode) -> tuple[ManifestNode, bool]:
     """The node that execution of `node` begins with, and whether a condition is asked on the way to it."""
-    asked = node.conditional
+    asked = node.asks
     while node.children:
         node = node.children[0]
-        asked = asked or node.conditional
+        asked = asked or node.asks
     return node, asked
 
 
@@ -53,6 +68,8 @@ def go_on(draft: Draft, *, continued: bool) -> Decision:
     `continued` says that the executor goes on by itself, so that a run is only dispatched
     where an engine node or another queue comes in between.
     """
+    if left := taken_beneath(draft.process.held_locks, draft.process.node):
+        draft.let_go(left)
     node = following(draft.process.manifest, draft.process.node)
     if node is None:
         return complete(draft)
@@ -110,12 +127,41 @@ def unlocked(draft: Draft) -> Decision:
     return go_on(draft, continued=False)
 
 
-def lock_again(draft: Draft) -> Decision:
-    """Somebody's transaction holds the subscription row: try again soon, stall nobody."""
+def lock_again(draft: Draft, resource: str = "") -> Decision:
+    """Somebody's transaction holds the row of subscription or lock: try again soon, stall nobody."""
     due_at = draft.timer("lock", LOCK_AGAIN_SECONDS)
-    detail = "the subscription's row is held by another transaction"
-    draft.change(waiting_on={"kind": "lock", "detail": detail, "until": due_at.isoformat()})
+    if in_line(draft.process):
+        return draft.decision
+    what = told(resource) if resource else "the subscription"
+    waiting = {"kind": "lock", "detail": f"{what}'s row is held by another transaction", "until": due_at.isoformat()}
+    draft.change(waiting_on={**waiting, "lock": resource} if resource else waiting)
     return draft.decision
+
+
+def stand_in_line(draft: Draft, key: str, holder: UUID | None) -> Decision:
+    """Another process has the lock: wait until it is this one's turn."""
+    draft.change(waiting_on=waiting_in_line(key, holder))
+    return draft.decision
+
+
+def acquired(draft: Draft, node: ManifestNode, key: str) -> Decision:
+    """The named lock is had; what it surrounds begins."""
+    held = draft.process.held_locks
+    taken = hold(key, node.path)
+    if taken not in held:
+        draft.change(held_locks=(*held, taken))
+    draft.change(waiting_on=None, failed_reason=None, traceback=None)
+    draft.log(replace(_entry(draft, node, "success"), name=f"Lock {name_of(key)}"))
+    return go_on(draft, continued=False)
+
+
+def freed(draft: Draft, node: ManifestNode, key: str) -> Decision:
+    """The named lock is no longer held by what ends here."""
+    left = hold(key, taken_before(draft.process.manifest, node.path))
+    kept = tuple(held for held in draft.process.held_locks if held != left)
+    draft.change(held_locks=kept, waiting_on=None, failed_reason=None, traceback=None)
+    draft.log(replace(_entry(draft, node, "success"), name=f"Unlock {name_of(key)}"))
+    return go_on(draft, continued=False)
 
 
 def fail_engine_node(draft: Draft, node: ManifestNode, message: str) -> Decision:
@@ -159,6 +205,49 @@ def _unlock(draft: Draft, node: ManifestNode) -> Decision:
     return _wish(draft, take=False)
 
 
+def _acquire(draft: Draft, node: ManifestNode) -> Decision:
+    """Ask for the named lock, unless this process has it already."""
+    if not node.lock:
+        return fail_engine_node(draft, node, "nobody said which lock this is; retry it")
+    key, held = resource_lock(node.lock), draft.process.held_locks
+    # A group that is begun again may find another name in State than it had before.
+    draft.let_go(h for h in held if node_of(h) == node.path and key_of(h) != key)
+    if key in keys_of(draft.process.held_locks):
+        return acquired(draft, node, key)
+    draft.change(runnable=False)
+    draft.decision.lock = resource_wish(draft.process, node, key)
+    return draft.decision
+
+
+def _release(draft: Draft, node: ManifestNode) -> Decision:
+    """Free what the node before the enclosed list took; whoever took it first frees it last."""
+    opening = taken_before(draft.process.manifest, node.path)
+    held = draft.process.held_locks
+    key = next((key_of(h) for h in held if node_of(h) == opening), None)
+    if key is None:
+        return skip_engine_node(draft, node)
+    if key in keys_of(h for h in held if node_of(h) != opening):
+        return freed(draft, node, key)
+    draft.change(runnable=False)
+    draft.decision.lock = resource_wish(draft.process, node, key)
+    return draft.decision
+
+
+def resource_wish(process: Process, node: ManifestNode, key: str) -> LockWish:
+    """What to ask of the database at a node that takes or frees a named lock."""
+    take = node.kind is NodeKind.ACQUIRE
+    queues = take and node.on_conflict != "reject"
+    holding = queues and bool(process.held_locks)
+    return LockWish(take, resource=key, queues=queues, in_line=in_line(process), holding=holding)
+
+
+def subscription_wish(process: Process, *, take: bool, checked: bool = True) -> LockWish:
+    """What to ask of the database about the lock of the process's subscription."""
+    queues = take and checked and process.on_conflict == "queue"
+    holding = queues and bool(process.held_locks)
+    return LockWish(take, process.subscription_id, checked, queues=queues, in_line=in_line(process), holding=holding)
+
+
 def _done(draft: Draft, node: ManifestNode) -> Decision:
     draft.log(_entry(draft, node, "complete"))
     return complete(draft)
@@ -172,10 +261,9 @@ def _abort(draft: Draft, node: ManifestNode) -> Decision:
 
 
 def _wish(draft: Draft, *, take: bool, checked: bool = True) -> Decision:
-    subscription_id = draft.process.subscription_id
-    if subscription_id is not None:
+    if draft.process.subscription_id is not None:
         draft.change(runnable=False)
-        draft.decision.lock = LockWish(take, subscription_id, checked)
+        draft.decision.lock = subscription_wish(draft.process, take=take, checked=checked)
     return draft.decision
 
 
@@ -215,6 +303,8 @@ PERFORM: dict[NodeKind, Callable[[Draft, ManifestNode], Decision]] = {
     NodeKind.RELATE: _relate,
     NodeKind.LOCK: want_lock,
     NodeKind.UNLOCK: _unlock,
+    NodeKind.ACQUIRE: _acquire,
+    NodeKind.RELEASE: _release,
     NodeKind.DONE: _done,
     NodeKind.ABORT: _abort,
 }

@@ -138,6 +138,8 @@ class Core:
 
     def settle(self) -> None:
         """Run whatever was dispatched, until everything waits or has ended; in the background each in its thread."""
+        with self.changed:
+            self._hand_over()
         if not self._background:
             self._drain()
             return
@@ -212,14 +214,18 @@ class Core:
 
     def _take(self, record: Record, decision: Decision) -> None:
         record.take(decision)
-        self.locks.release(decision.release)
+        self.locks.release(record.process.id, decision.release)
+        if decision.leave:
+            self.locks.leave(record.process.id, decision.leave)
         for answer in decision.answers:
             self._keep(answer)
         if decision.dispatch:
             self._runs.append(record.process.id)
         if decision.lock is not None:
-            self.sessions.find_subscription(decision.lock.subscription_id)
-            self.apply(record, self.locks.decide(record.process.id, decision.lock))
+            if decision.lock.subscription_id is not None:
+                self.sessions.find_subscription(decision.lock.subscription_id)
+            process = record.process
+            self.apply(record, self.locks.decide(process.id, decision.lock, process.priority))
         self.take_early(record)
 
     def _keep(self, answer: Answer) -> None:
@@ -255,7 +261,7 @@ class Core:
             workflow=self.workflows[process.workflow],
             process=process,
             state=record.state,
-            given=self._given.get(process.pending_command or ""),
+            given=self._given.get(process.command_to_check or ""),
             key=derive_key(SECRET, process.id),
             secret_id=SECRET_ID,
             tools=replace(self._tools, now=self.now, show=partial(self.apply, record)),
@@ -266,6 +272,7 @@ class Core:
         for result in run.execute():
             with self.changed:
                 self.apply(record, result)
+                self._hand_over()
                 # What the step asked for is begun with its result, whatever becomes of it.
                 for command in run.starts:
                     self._begin_once(command)
@@ -275,6 +282,13 @@ class Core:
                 if self.paused:
                     self.apply(record, _paused(record.process))
                     return
+
+    def _hand_over(self) -> None:
+        """Give free locks to those whose turn it is; what is freed by that at once goes on to the next."""
+        while ready := self.locks.ready():
+            for process_id in ready:
+                record = self.records[process_id]
+                self.apply(record, TimerFired("lock", record.process.epoch))
 
     def _is_ours(self, begun: Process) -> bool:
         return self.records[begun.id].process.epoch == begun.epoch

@@ -22,6 +22,7 @@ from stepwire.flow.callbacks import CallbackRoute
 from stepwire.flow.context import StepContext, use_context
 from stepwire.flow.errors import FormIncomplete, FormInvalid
 from stepwire.flow.lists import Step
+from stepwire.flow.locks import lock_name
 from stepwire.flow.manifest import ManifestNode
 from stepwire.flow.outcomes import StepOutcome, step_error
 from stepwire.flow.predicates import PredicateContext, RunPredicateFail, evaluate_predicate, is_authorized
@@ -250,6 +251,9 @@ class Run:
     def _engine_node(self, *, condition: bool) -> AnyResult:
         named = subscription_of(self.state)
         arguments = {} if named is None else {"subscription_id": str(named)}
+        step = self.workflow.step_at(self.node)
+        if condition and step.kind is NodeKind.ACQUIRE:
+            arguments["lock"] = lock_name(step, self.state)
         manifest = self.workflow.manifest.hash
         return EngineNodeReached(**self._head(self.node), manifest=manifest, condition=condition, arguments=arguments)
 

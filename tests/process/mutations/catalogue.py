@@ -108,8 +108,8 @@ CATALOGUE = (
     Mutation(
         "lock_kept_when_finished",
         "draft.py",
-        "self.decision.release = self.process.held_locks",
-        "self.decision.release = ()",
+        "self.decision.release += keys_of(self.process.held_locks)",
+        "self.decision.release += ()",
         "a finished process owns its lock for ever",
         alone=True,
     ),
@@ -427,7 +427,7 @@ CATALOGUE = (
     Mutation(
         "locks_can_be_skipped",
         "orders.py",
-        "if _by_hand(process, command).kind is NodeKind.LOCK:",
+        "if _by_hand(process, command).kind in {NodeKind.LOCK, NodeKind.ACQUIRE}:",
         "if False:",
         "a process goes on as if it held a lock that it has not",
     ),

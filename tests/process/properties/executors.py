@@ -100,8 +100,10 @@ class Run:
         return self._stop(StepReported, status="rejected", **self._report(delta={}))
 
     def _engine_node(self, node: ManifestNode, outcome: str) -> list[Result]:
-        assert node.conditional, f"a run was dispatched at node {node.path}, which the engine performs itself"
+        assert node.asks, f"a run was dispatched at node {node.path}, which the engine performs itself"
         arguments = {} if self.subscription_id is None else {"subscription_id": str(self.subscription_id)}
+        if node.kind is NodeKind.ACQUIRE:
+            arguments["lock"] = node.lock or "named by State"
         common = {"manifest": self.manifest.hash, "condition": outcome != "skip", "arguments": arguments}
         return self._stop(EngineNodeReached, **common)
 

@@ -15,6 +15,8 @@ from stepwire.process import Decision, Process, Status
 from stepwire.process.decision import LogEntry
 from stepwire.process.happenings import CallbackArrived, CallbackProgressed, ClaimLost, TimerFired
 from stepwire.process.history import History
+from stepwire.process.holding import in_line, keys_of, wanted
+from stepwire.process.locktable import LockTable
 from stepwire.process.model import START_CHECK, order_of, subscription_lock, top_of
 from stepwire.process.walk import first_position, following
 
@@ -208,9 +210,11 @@ def _check_words(row: Row, decision: Decision) -> None:
         assert silent or after.status is row.process.status, f"{after.status} without an event"
 
 
-def check_waiting(row: Row, timers: Timers) -> None:
+def check_waiting(row: Row, timers: Timers, table: LockTable) -> None:
     """I6: every unfinished process can be run, or says what it waits for and will be woken."""
     process = row.process
+    stands_in = {key for key, line in table.lines.items() if process.id in {w.process_id for w in line}}
+    assert stands_in == ({wanted(process)} if in_line(process) else set()), "a process stands in the wrong line"
     if process.finished:
         assert not process.runnable, "a finished process runs"
         assert process.held_locks == (), "a finished process holds a lock"
@@ -218,7 +222,9 @@ def check_waiting(row: Row, timers: Timers) -> None:
     if process.runnable:
         assert process.status in {Status.CREATED, Status.RUNNING, Status.SUSPENDED}, "who waits does not run"
         assert (process.waiting_on is not None) is (process.status is Status.SUSPENDED)
-        assert (process.pending_command is None) is (process.status is Status.RUNNING)
+        answered = process.status is Status.RUNNING or (process.status, process.node) == (Status.CREATED, START_CHECK)
+        assert answered or process.pending_command is not None, "a command is checked that nobody gave"
+        assert process.status is not Status.RUNNING or process.pending_command is None
         return
     assert not process.granted, "a lock step is granted where nothing runs"
     _check_stopped(process, timers)
@@ -240,7 +246,7 @@ def _check_stopped(process: Process, timers: Timers) -> None:
     assert process.waiting_on is not None, f"{process.status} does not say what it waits for"
     assert process.waiting_on["kind"] == kind, f"{process.status} waits for {process.waiting_on}"
     assert process.status is Status.CREATED or process.pending_command is None, "a command waits for an answer"
-    if timer is not None:
+    if timer is not None and not in_line(process):
         due_at, epoch = timers.get((process.id, timer), (None, None))
         assert epoch == process.epoch, f"no timer wakes the process: {process.waiting_on}"
         assert process.deadline in {None, due_at}, "the timer is not set to the deadline"
@@ -249,8 +255,8 @@ def _check_stopped(process: Process, timers: Timers) -> None:
 def check_locks(rows: dict[UUID, Row], locks: dict[str, UUID | None]) -> None:
     """I4: who owns a lock knows it, has not ended, and shares it with nobody."""
     owned = {(key, owner) for key, owner in locks.items() if owner is not None}
-    held = [(key, row.process.id) for row in rows.values() for key in row.process.held_locks]
-    assert len(set(held)) == len(held), "a lock is held twice"
+    held = [(key, row.process.id) for row in rows.values() for key in keys_of(row.process.held_locks)]
+    assert len({key for key, _ in held}) == len(held), "a lock is held twice"
     assert set(held) == owned, f"processes hold {held}, the table says {owned}"
 
 

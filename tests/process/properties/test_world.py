@@ -16,10 +16,11 @@ from stepwire.contracts.commands import AbortProcess, AddNote, Command, ResumePr
 from stepwire.flow.types import NodeKind
 from stepwire.flow.workflows import Workflow
 from stepwire.process import Process, Status
-from stepwire.process.happenings import CallbackProgressed, TimerFired, Unusable
+from stepwire.process.happenings import CallbackProgressed, LockReleased, TimerFired, Unusable
+from stepwire.process.holding import in_line, wanted
 from stepwire.process.model import RETRYABLE, top_of
 from tests.process import flows
-from tests.process.kit import OTHER, SUBSCRIPTION
+from tests.process.kit import LOCK, OTHER, SUBSCRIPTION
 from tests.process.properties.executors import INVALID, OUTCOMES, VALID, Run
 from tests.process.properties.invariants import told
 from tests.process.properties.world import World
@@ -33,8 +34,17 @@ pytestmark = pytest.mark.timeout(600 + EXAMPLES)
 
 MOST_PICKS = 7
 LOCKING: tuple[Workflow, ...] = (flows.modify, flows.modify_checked, flows.validate, flows.late_lock, flows.keeping)
+NAMED: tuple[Workflow, ...] = (
+    flows.x_then_y,
+    flows.y_then_x,
+    flows.x_inside_modify,
+    flows.x_again,
+    flows.x_or_not,
+    flows.x_in_a_group,
+)
 WORKFLOWS: tuple[Workflow, ...] = (
     *LOCKING,
+    *NAMED,
     flows.choosing,
     flows.choosing,
     flows.unlocking,
@@ -61,9 +71,9 @@ orders = st.sampled_from(("note", "resume", "skip", "abort", "resume", "note"))
 ways = st.sampled_from(("all", "all", "all", "backwards", "first", "last", "again", "unpublished", "later"))
 BY_NAME = {workflow.name: workflow for workflow in WORKFLOWS}
 names = st.sampled_from([workflow.name for workflow in WORKFLOWS])
-starts = st.tuples(names, st.sampled_from((True, True, True, False)))
+starts = st.tuples(names, st.sampled_from((True, True, True, False)), st.sampled_from(("reject", "queue")), picks)
 accidents = st.sampled_from(
-    ("forget", "lose", "lose", "fire_stale", "hold_row", "set_in_sync", "wait", "spoil", "pause", "unpause")
+    ("forget", "lose", "lose", "fire_stale", "hold_row", "set_in_sync", "wait", "spoil", "pause", "unpause", "release")
 )
 
 
@@ -91,24 +101,28 @@ class Engine(RuleBasedStateMachine):
         return f"command-{self.counter}"
 
     @initialize(given=st.lists(starts, min_size=1, max_size=MOST_PROCESSES - 1))
-    def begin(self, given: list[tuple[str, bool]]) -> None:
+    def begin(self, given: list[tuple[str, bool, Any, int]]) -> None:
         """A world in which nothing was started has nothing to tell."""
-        for name, valid in given:
-            self._start(BY_NAME[name], valid=valid)
+        for one in given:
+            self._start(one)
 
     @precondition(lambda self: sum(not p.finished for p in self._processes()) < MOST_PROCESSES)
     @rule(given=starts)
-    def start(self, given: tuple[str, bool]) -> None:
+    def start(self, given: tuple[str, bool, Any, int]) -> None:
         """Somebody starts one more."""
-        self._start(BY_NAME[given[0]], valid=given[1])
+        self._start(given)
 
-    def _start(self, workflow: Workflow, *, valid: bool) -> None:
+    def _start(self, given: tuple[str, bool, Any, int]) -> None:
+        name, valid, on_conflict, priority = given
+        workflow = BY_NAME[name]
         creates = workflow is flows.unlocking
         command = StartProcess(
             command_id=self._command_id(),
             workflow=workflow.name,
             user_inputs=[VALID if valid else INVALID] if workflow.manifest.has_form else [],
             subscription_id=None if creates else SUBSCRIPTION,
+            on_conflict=on_conflict,
+            priority=priority,
         )
         self.world.start(workflow, command, SUBSCRIPTION if creates else None)
 
@@ -168,6 +182,11 @@ class Engine(RuleBasedStateMachine):
         if not early:
             self.world.now = max(self.world.now, due_at)
         self.world.fire(process_id, kind, epoch)
+
+    @rule()
+    def sweep(self) -> None:
+        """A coordinator looks for locks that are free and wanted."""
+        self.world.hand_over()
 
     @precondition(lambda self: any(_callbacks(p) for p in self._processes()))
     @rule(pick=picks, again=st.integers(0, 1), wake=st.booleans(), progress=st.booleans())
@@ -234,6 +253,13 @@ class Engine(RuleBasedStateMachine):
         if self.world.results:
             del self.world.results[pick % len(self.world.results)]
 
+    def _release(self, pick: int, _back: int) -> None:
+        """An operator takes a lock away by hand."""
+        held = sorted((key, owner) for key, owner in self.world.locks.items() if owner is not None)
+        if held and pick % 3 == 0:
+            key, owner = held[pick % len(held)]
+            self.world.transaction([(owner, LockReleased(key, "noc"))])
+
     def _lose(self, pick: int, back: int) -> None:
         """A run is believed lost, with or without reason, or once more after it was."""
         lively = {(p.id, p.epoch) for p in self._processes() if p.runnable}
@@ -270,7 +296,7 @@ class Engine(RuleBasedStateMachine):
 
     def _set_in_sync(self, _pick: int, _back: int) -> None:
         """An operator brings the subscription back, if nobody works on it."""
-        if not any(self.world.locks.values()):
+        if self.world.locks.get(LOCK) is None:
             self.world.insync[SUBSCRIPTION] = True
             self.world.left_out_of_sync.discard(SUBSCRIPTION)
 
@@ -287,7 +313,7 @@ class Engine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """In a fair world everything comes to an end, but for what waits for a human; and then that, too."""
         self.world.run_fairly()
-        stuck = [told(p) for p in self._processes() if not p.finished and p.status not in HUMAN]
+        stuck = [told(p) for p in self._processes() if not p.finished and not self._waits_for_a_human(p)]
         assert not stuck, f"{stuck} wait for nobody and do not go on"
         for _ in range(2 * len(self.world.rows) + 2):
             self._help_everybody()
@@ -296,11 +322,22 @@ class Engine(RuleBasedStateMachine):
         assert not left, f"{left} never end, whatever humans do"
         self._account()
 
+    def _waits_for_a_human(self, process: Process) -> bool:
+        """Itself, or whoever has the lock that it stands in line for."""
+        key = wanted(process)
+        if process.status in HUMAN or not in_line(process):
+            return process.status in HUMAN
+        owner = self.world.locks.get(key)
+        return self._waits_for_a_human(self.world.rows[owner].process) if owner else key == LOCK
+
     def _help_everybody(self) -> None:
+        self._set_in_sync(0, 0)
         for process in self._processes():
             if process.status in HUMAN:
                 self._set_in_sync(0, 0)
-                self.world.order(self._order_of("resume", process))
+                # Who waits for the other, or would have to, is told: trying again is no way out.
+                turns = any(words in (process.failed_reason or "") for words in ("never end", "when it is free"))
+                self.world.order(self._order_of("abort" if turns else "resume", process))
 
     def _account(self) -> None:
         world = self.world

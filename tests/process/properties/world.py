@@ -15,6 +15,7 @@ from stepwire.process import Decision, Process, Status, accept_start, advance
 from stepwire.process.advance import PRECEDENCE
 from stepwire.process.decision import Answer, LockWish
 from stepwire.process.happenings import CallbackArrived, ClaimLost, LockDecided, TimerFired
+from stepwire.process.locktable import LockTable
 from stepwire.process.model import order_of, parent_of, subscription_lock
 from stepwire.process.starting import conceive
 from tests.process.kit import NOW
@@ -47,9 +48,9 @@ class World:
     inbox: dict[Place, bool] = field(default_factory=dict)
     promised: set[Place] = field(default_factory=set)
     hashes: set[Place] = field(default_factory=set)
-    locks: dict[str, UUID | None] = field(default_factory=dict)
     insync: dict[UUID, bool] = field(default_factory=dict)
     held_rows: set[UUID] = field(default_factory=set)
+    table: LockTable = field(init=False)
     left_out_of_sync: set[UUID] = field(default_factory=set)
     dispatched: list[tuple[UUID, int]] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
@@ -60,6 +61,14 @@ class World:
     releases: list[tuple[str, UUID]] = field(default_factory=list)
     renewed: set[tuple[UUID, str]] = field(default_factory=set)
     paused: bool = False
+
+    def __post_init__(self) -> None:
+        self.table = LockTable(insync=self.insync, busy=self.held_rows)
+
+    @property
+    def locks(self) -> dict[str, UUID | None]:
+        """Who owns which lock."""
+        return self.table.owners
 
     # what others do
 
@@ -122,6 +131,14 @@ class World:
         if set_to is not None and set_to[1] == epoch and (process_id, kind) not in self.renewed:
             del self.timers[process_id, kind]
 
+    def hand_over(self) -> bool:
+        """A sweeper finds free locks that somebody waits for; whether it found any."""
+        out_of_sync = {subscription_lock(s) for s, insync in self.insync.items() if not insync}
+        ready = list(self.table.ready(lambda key: key not in out_of_sync))
+        for process_id in ready:
+            self.transaction([(process_id, TimerFired("lock", self.rows[process_id].process.epoch))])
+        return bool(ready)
+
     # one transaction of a coordinator
 
     def transaction(self, events: list[Any], *, publish: bool = True) -> None:
@@ -172,6 +189,8 @@ class World:
             assert len(self.answers[answer.command_id]) == 1, f"{answer.command_id} was answered twice"
         self.hashes |= {(process.id, e.node, e.attempt) for e in decision.entries if e.body_hash}
         self.releases += [(key, process.id) for key in decision.release]
+        if decision.leave:
+            self.table.leave(decision.leave, process.id)
         if decision.lock is not None:
             self.wishes.append((process.id, decision.lock))
         if decision.dispatch:
@@ -188,20 +207,23 @@ class World:
         self._settle_locks()
         self._take_from_inbox()
         self._settle_locks()
-        for key, owner in self.releases:
-            self._release(key, self.rows[owner].process)
-        self.releases.clear()
+        self._release_all()
         for row in self.rows.values():
-            check_waiting(row, self.timers)
+            check_waiting(row, self.timers, self.table)
             check_state(row)
         check_locks(self.rows, self.locks)
         check_insync(self.rows, self.locks, self.insync, self.left_out_of_sync)
 
+    def _release_all(self) -> None:
+        releases, self.releases = self.releases, []
+        for key, owner in releases:
+            self._release(key, self.rows[owner].process)
+
     def _release(self, key: str, process: Process) -> None:
-        if self.locks.get(key) == process.id:
-            self.locks[key] = None
-            if process.status is not Status.REJECTED:
-                self.left_out_of_sync.add(UUID(key.partition(":")[2]))
+        subscription = key.startswith("subscription:")
+        if subscription and self.locks.get(key) == process.id and process.status is not Status.REJECTED:
+            self.left_out_of_sync.add(UUID(key.partition(":")[2]))
+        self.table.release(key, process.id)
 
     def _take_from_inbox(self) -> None:
         for place, applied in self.inbox.items():
@@ -219,25 +241,15 @@ class World:
     def _settle_locks(self) -> None:
         while self.wishes:
             wishes, self.wishes = self.wishes, []
-            for process_id, wish in sorted(wishes, key=lambda w: w[1].take):
+            self._release_all()
+            for process_id, wish in sorted(wishes, key=lambda w: (w[1].key, w[1].take)):
                 self._advance(self.rows[process_id], self._decide(process_id, wish))
 
     def _decide(self, process_id: UUID, wish: LockWish) -> LockDecided:
-        subscription = wish.subscription_id
-        key = subscription_lock(subscription)
-        if subscription in self.held_rows:
-            return LockDecided("busy")
-        if subscription not in self.insync:
-            return LockDecided("unknown")
-        owner = self.locks.get(key)
-        if owner not in {None, process_id}:
-            return LockDecided("held", owner)
-        if wish.take and wish.checked and owner is None and not self.insync[subscription]:
-            return LockDecided("not_in_sync")
-        self.locks[key] = process_id if wish.take else None
-        self.insync[subscription] = not wish.take
-        self.left_out_of_sync.discard(subscription)
-        return LockDecided("done")
+        decided = self.table.decide(process_id, wish, self.rows[process_id].process.priority).decided
+        if decided.outcome == "done" and wish.subscription_id is not None:
+            self.left_out_of_sync.discard(wish.subscription_id)
+        return decided
 
     # the end of the world
 
@@ -250,6 +262,7 @@ class World:
             self._deliver_everything()
             self._answer_callbacks()
             self._fire_everything()
+            self.hand_over()
             self._run_everything()
             if before == [row.process for row in self.rows.values()] and not self.results:
                 return
