@@ -36,7 +36,8 @@ class DeadLetters:
         self._counter.labels(record.topic, error.value).inc()
         key = (record.key or b"").decode("utf-8", "replace")
         headers = (
-            *(record.headers if traceparent_in(record.headers) else trace_headers(None, key)),
+            *record.headers,
+            *(() if traceparent_in(record.headers) else trace_headers(None, key)),
             ("x-error", error.value.encode()),
             ("x-topic", record.topic.encode()),
             ("x-partition", str(record.partition).encode()),

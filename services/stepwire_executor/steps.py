@@ -124,6 +124,7 @@ class Execution:
             reporter=run.reporter,
             is_callback_action=node.callback is not None and node.step.callback_route_key is not None,
             report_progress=report_progress,
+            traceparent=run.traceparent,
         )
 
     @property

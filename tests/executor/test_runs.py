@@ -11,6 +11,7 @@ import pytest
 from stepwire.chassis.kafka import Outgoing
 from stepwire.contracts.commands import process_id_of
 from stepwire.contracts.tokens import read_token, verify_token
+from stepwire.contracts.tracing import derived_traceparent
 from tests.executor import flows
 from tests.executor.harness import Dispatch, Harness
 
@@ -317,7 +318,11 @@ async def test_a_step_starts_processes_with_its_commit_and_tells_of_its_progress
     told = [r.progress for r in harness.of(run) if r.type == "StepProgressed"]
     assert told[-1] == {"percent": 99}
     started = next(r for r in harness.of(run) if r.type == "StepReported").delta.set["started"]
-    rows = await harness.sql("SELECT command_id, process_id, status FROM stepwire_engine.commands ORDER BY command_id")
+    rows = await harness.sql(
+        "SELECT command_id, process_id, status, body FROM stepwire_engine.commands ORDER BY command_id"
+    )
+    # What a process starts belongs to its trace.
+    assert {orjson.loads(row.body)["traceparent"] for row in rows} == {derived_traceparent(run.process_id)}
     assert [(row[0], str(row[1]), row[2]) for row in rows] == [
         (f"{run.process_id}/2/1/{n}", str(process_id_of(f"{run.process_id}/2/1/{n}")), "received") for n in (1, 2)
     ]
@@ -345,5 +350,6 @@ async def test_a_poison_record_is_put_aside_and_the_rest_goes_on(harness: Harnes
         letter = await letters.getone()
     headers = dict(letter.headers)
     assert (letter.value, letter.key) == (b"{not json", good.key)
+    assert headers["traceparent"].decode() == derived_traceparent(run.process_id)
     assert (headers["x-error"], headers["x-topic"]) == (b"malformed", topic.encode())
     assert {"x-partition", "x-offset", "x-time"} <= set(headers)

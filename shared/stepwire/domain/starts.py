@@ -35,6 +35,7 @@ def start_process(workflow: str, user_inputs: list[dict[str, Any]] | None = None
             "workflow": workflow,
             "user_inputs": user_inputs or [],
             "reporter": step.reporter,
+            "traceparent": step.traceparent,
             **fields,
         }
     )

@@ -25,6 +25,7 @@ class StepContext:
         reporter: Who started the process.
         is_callback_action: Whether it is the action of a callback step.
         report_progress: Makes a progress text visible; None: nobody looks.
+        traceparent: The W3C trace context of the process; None: nobody keeps one.
     """
 
     process_id: UUID
@@ -34,6 +35,7 @@ class StepContext:
     reporter: str
     is_callback_action: bool = False
     report_progress: Callable[[Any], None] | None = None
+    traceparent: str | None = None
 
     @property
     def idempotency_key(self) -> str:
@@ -92,6 +94,11 @@ class Current:
     def idempotency_key(self) -> str:
         """A UUID to hand to outside systems, the same for every repetition and retry of this step."""
         return self.context.idempotency_key
+
+    @property
+    def traceparent(self) -> str | None:
+        """The W3C trace context of the process, to be sent to outside systems as the header of that name."""
+        return self.context.traceparent
 
     def progress(self, text: Any) -> None:
         """Show a text or JSON value to whoever looks at the process while the step runs.
