@@ -49,11 +49,13 @@ def _section(command: Any, path: str) -> str:
     rows = [*map(_argument, arguments), *map(_option, options)]
     told = table(("Argument or option", "Default", "Meaning"), rows) if rows else ""
     about = "\n".join(line.strip() for line in (command.help or "").splitlines())
-    return f"## {path}\n\n{about}\n\n{block(usage, 'sh')}\n{told}"
+    example = (command.epilog or "").removeprefix("Example: ")
+    shown = f"For example:\n\n{block(example, 'sh')}\n" if example else ""
+    return f"## {path}\n\n{about}\n\n{block(usage, 'sh')}\n{told}\n{shown}"
 
 
 def _name(argument: Any) -> str:
-    return str(argument.human_readable_name) + ("..." if argument.nargs == -1 else "")
+    return str(argument.metavar or argument.name).upper() + ("..." if argument.nargs == -1 else "")
 
 
 def _argument(argument: Any) -> tuple[str, str, str]:
