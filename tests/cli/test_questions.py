@@ -64,7 +64,7 @@ class Everything(FormPage):
     names: list[str] = Field(default_factory=lambda: ["x, y"])
     either: int | str = 1
     word: Literal["yes", "no"] = "no"
-    text: LongText = ""  # type: ignore[valid-type]
+    text: LongText = ""
     vlan: Vlan
     vlans: list[Vlan] = Field(default_factory=list)
     extra: dict[str, Any] = Field(default_factory=dict)
