@@ -54,7 +54,8 @@ class Events:
     async def _send(self, socket: WebSocket, items: AsyncIterator[Item]) -> None:
         try:
             async for item in items:
-                await socket.send_text(f'{{"id":"{item.cursor}","event":{item.value.decode()}}}')
+                if item.type:
+                    await socket.send_text(f'{{"id":"{item.cursor}","event":{item.value.decode()}}}')
         except (FellBehind, Problem):
             await socket.close(TRY_AGAIN_LATER)
 
@@ -68,6 +69,9 @@ class Events:
 
 
 def _event(item: Item) -> bytes:
+    if not item.type:
+        # Not shown to anybody, but a client that loses its connection before the first event goes on here.
+        return f"id: {item.cursor}\n\n".encode()
     # The JSON is one line: a line break in it would end the field.
     return f"id: {item.cursor}\nevent: {item.type}\ndata: {item.value.decode()}\n\n".encode()
 

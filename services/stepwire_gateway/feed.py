@@ -39,7 +39,7 @@ class Filter(NamedTuple):
 
 
 class Item(NamedTuple):
-    """An event with the cursor behind it."""
+    """An event with the cursor behind it; the first item is none, its type is empty: only where the feed begins."""
 
     cursor: str
     type: str
@@ -70,6 +70,7 @@ class Feed:
         queue: asyncio.Queue[TailRecord | None] = asyncio.Queue(MAX_BEHIND)
         with self._tail.follow(lambda record: _offer(queue, record)) as start:
             positions = dict(start) if since is None else _known(since, start)
+            yield Item(make_cursor(positions), "", b"")
             async for record in self._between(positions, start):
                 if item := _item(record, wanted, positions):
                     yield item

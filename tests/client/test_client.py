@@ -161,8 +161,8 @@ async def test_without_an_event_loop(coordinator: Coordinator) -> None:
     settings = coordinator.settings
 
     def work() -> tuple[UUID, list[str]]:
-        options = {"source": "crm", "topic_prefix": settings.topic_prefix, "answer_seconds": 20}
-        with BlockingClient(settings.kafka_bootstrap, **options) as client:
+        options: dict[str, Any] = {"source": "crm", "topic_prefix": settings.topic_prefix, "answer_seconds": 20}
+        with BlockingClient(Client(settings.kafka_bootstrap, **options)) as client:
             process_id = client.start("create_node", command_id="order-3")
             client.resume(process_id)
             client.abort(process_id)
@@ -178,4 +178,4 @@ async def test_a_client_that_is_not_connected() -> None:
     with pytest.raises(StepwireError, match="async with"):
         await Client(source="crm").start("create_node")
     with pytest.raises(StepwireError, match="in `with`"):
-        BlockingClient(source="crm").start("create_node")
+        BlockingClient(Client(source="crm")).start("create_node")

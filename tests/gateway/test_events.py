@@ -42,7 +42,7 @@ async def events(lines: AsyncIterator[str]) -> AsyncIterator[Event]:
         name, _, value = line.partition(": ")
         if line and name:
             fields[name] = value
-        elif fields:
+        elif "data" in fields:
             yield fields["id"], fields["event"], orjson.loads(fields["data"])
             fields = {}
 
@@ -101,6 +101,17 @@ async def test_a_client_goes_on_at_its_cursor(stage: Stage, subject: str) -> Non
     assert [document["sequence"] for _, _, document in again] == [2, 3, 4, 5]
 
 
+async def test_a_stream_says_where_it_begins(stage: Stage, subject: str) -> None:
+    """A client that loses it before the first event goes on there and misses nothing."""
+    async with stage.http.stream("GET", "/api/events", params={"process_id": subject}) as response:
+        lines = response.aiter_lines()
+        opening = [await anext(lines) for _ in range(4)]
+    assert [line.partition(":")[0] for line in opening] == ["", "", "id", ""]
+    await happen(stage, subject, "created")
+    found = await follow(stage, 1, None, opening[2].removeprefix("id: "), process_id=subject)
+    assert found[0][2]["sequence"] == 1
+
+
 async def test_many_processes_over_the_seam(stage: Stage) -> None:
     """From any cursor on, every event after it comes exactly once."""
     subjects = [str(uuid4()) for _ in range(20)]
@@ -140,6 +151,7 @@ async def test_a_client_that_falls_behind_is_let_go(
     """Its stream ends, so that it goes on at its cursor instead of missing something."""
     monkeypatch.setattr(feed, "MAX_BEHIND", 3)
     items = feed.Feed(stage.settings, stage.gateway.tail).items(feed.Filter(subject), None)
+    assert (await anext(items)).type == ""
     first = asyncio.ensure_future(anext(items))
     await happen(stage, subject, "created")
     assert orjson.loads((await first).value)["sequence"] == 1
