@@ -49,9 +49,7 @@ def _section(command: Any, path: str) -> str:
     rows = [*map(_argument, arguments), *map(_option, options)]
     told = table(("Argument or option", "Default", "Meaning"), rows) if rows else ""
     about = "\n".join(line.strip() for line in (command.help or "").splitlines())
-    example = (command.epilog or "").removeprefix("Example: ")
-    shown = f"For example:\n\n{block(example, 'sh')}\n" if example else ""
-    return f"## {path}\n\n{about}\n\n{block(usage, 'sh')}\n{told}\n{shown}"
+    return f"## {path}\n\n{about}\n\n{block(usage, 'sh')}\n{told}"
 
 
 def _name(argument: Any) -> str:
@@ -63,9 +61,10 @@ def _argument(argument: Any) -> tuple[str, str, str]:
 
 
 def _option(option: Any) -> tuple[str, str, str]:
-    return ", ".join(map(code, option.opts)), code(_default(option)), option.help or ""
+    return ", ".join(map(code, [*option.opts, *option.secondary_opts])), code(_default(option)), option.help or ""
 
 
 def _default(parameter: Any) -> str:
     default = parameter.default
-    return "" if default is None or default is False or callable(default) or default in ((), []) else str(default)
+    shown = default is not None and not isinstance(default, bool) and not callable(default) and default not in ((), [])
+    return str(default) if shown else ""

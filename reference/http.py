@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reference.markdown import code, folded, json_block, table
+from stepwire.chassis import database
+from stepwire.chassis.failpoints import Failpoints
+from stepwire.chassis.health import Health
+from stepwire.chassis.kafka import Producer
+from stepwire.chassis.logging import get_logger
+from stepwire.chassis.metrics import Metrics
+from stepwire.chassis.service import Chassis
 from stepwire.chassis.settings import Settings
-from stepwire_gateway.described import openapi
+from stepwire_gateway.app import Gateway
 
 Document = Mapping[str, Any]
+
+FIRST = "processes"
 
 _INTRODUCTION = """# HTTP
 
@@ -28,12 +38,36 @@ def page() -> str:
     """All operations with their parameters, bodies and answers."""
     operations = [
         (method.upper(), path, operation)
-        for path, methods in openapi(Settings())["paths"].items()
+        for path, methods in openapi()["paths"].items()
         for method, operation in methods.items()
     ]
-    tags = dict.fromkeys(operation["tags"][0] for _, _, operation in operations)
+    found = dict.fromkeys(operation["tags"][0] for _, _, operation in operations)
+    tags = sorted(found, key=lambda tag: tag != FIRST)
     sections = (_tag(tag, [one for one in operations if one[2]["tags"][0] == tag]) for tag in tags)
     return _INTRODUCTION + "\n".join(sections)
+
+
+def openapi() -> Document:
+    """The OpenAPI document of a gateway that is built but never run."""
+    return asyncio.run(_described())
+
+
+async def _described() -> Document:
+    settings = Settings()
+    engine = database.make_engine(settings, service="gateway")
+    chassis = Chassis(
+        service="gateway",
+        settings=settings,
+        engine=engine,
+        producer=Producer(settings),
+        metrics=Metrics(),
+        health=Health(),
+        failpoints=Failpoints.parse("", testing=False),
+        log=get_logger(),
+    )
+    described = Gateway(chassis).app().openapi()
+    await engine.dispose()
+    return described
 
 
 def _tag(tag: str, operations: list[tuple[str, str, Document]]) -> str:
@@ -42,7 +76,8 @@ def _tag(tag: str, operations: list[tuple[str, str, Document]]) -> str:
 
 def _operation(method: str, path: str, operation: Document) -> str:
     parts = [f"### {method} {path}\n", str(operation.get("description", "")) + "\n"]
-    if parameters := operation.get("parameters"):
+    # Those of the path are seen in it.
+    if parameters := [one for one in operation.get("parameters", ()) if one["in"] != "path"]:
         parts.append(table(("Parameter", "In", "Default", "Meaning"), map(_parameter, parameters)))
     parts.extend(_body(operation))
     parts.append(table(("Answer", "Meaning"), _answers(operation)))

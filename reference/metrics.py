@@ -1,12 +1,15 @@
-"""The page about metrics."""
+"""The page about metrics and alerts."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
+import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
-from reference.markdown import code, table
+from reference.markdown import block, code, table
 from stepwire.chassis.metrics import Metrics
 
 _INTRODUCTION = """# Metrics
@@ -18,9 +21,30 @@ process (`process_*`) and Python (`python_*`). `STEPWIRE_PROMETHEUS=false` switc
 """
 
 
+_ALERTS = """
+## Alerts
+
+These are the rules of `deploy/prometheus/alerts.yml`. Their numbers suit a system that is usually quick: adapt them to
+yours.
+
+"""
+
+RULES = Path(__file__).parents[1] / "deploy" / "prometheus" / "alerts.yml"
+
+
 def page() -> str:
-    """All metrics, from the registry the services serve."""
-    return _INTRODUCTION + table(("Name", "Kind", "Labels", "Meaning"), sorted(_rows()))
+    """All metrics, from the registry the services serve, and the alerts, from the file that is deployed."""
+    metrics = table(("Name", "Kind", "Labels", "Meaning"), sorted(_rows()))
+    return _INTRODUCTION + metrics + _ALERTS + "\n".join(_alerts())
+
+
+def _alerts() -> Iterator[str]:
+    groups = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+    for rule in (rule for group in groups for rule in group["rules"]):
+        told, wait = rule["annotations"], f", for {rule['for']}" if "for" in rule else ""
+        summary = re.sub(r"{{ \$(?:labels\.)?(\w+) }}", r"*\1*", told["summary"])
+        about = f"{summary}. {told['description']}"
+        yield f"### {rule['alert']}\n\n{about} ({rule['labels']['severity']}{wait})\n\n{block(rule['expr'], 'promql')}"
 
 
 def _rows() -> Iterator[tuple[str, str, str, str]]:

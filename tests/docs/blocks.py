@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -41,11 +41,14 @@ def python_of(page: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def load(page: Path, folder: Path) -> ModuleType:
-    """Execute all Python of a page as a module of its own."""
+def load(page: Path, folder: Path, replaced: Mapping[str, str] | None = None) -> ModuleType:
+    """Execute all Python of a page as a module of its own; `replaced` is what stands in place of what the page says."""
     name = f"page_{page.stem.replace('-', '_')}"
     path = folder / f"{name}.py"
-    path.write_text(python_of(page), encoding="utf-8")
+    text = python_of(page)
+    for usual, here in (replaced or {}).items():
+        text = text.replace(usual, here)
+    path.write_text(text, encoding="utf-8")
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec
     assert spec.loader

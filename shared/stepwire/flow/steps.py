@@ -300,10 +300,18 @@ def engine_step(
 
 
 begin = StepList()
+"""The empty list, to begin lists that are put together."""
 init = StepList([engine_step(NodeKind.START, "Start")])
+"""The step "Start", which begins a workflow."""
 done = StepList([engine_step(NodeKind.DONE, "Done")])
+"""The step "Done", which completes a process."""
 abort = StepList([engine_step(NodeKind.ABORT, "Abort")])
+"""Ends a process as aborted."""
 relate_subscription = StepList([engine_step(NodeKind.RELATE, "Create Process Subscription relation")])
+"""Notes that the process is about the subscription of State['subscription_id']."""
 lock_subscription = StepList([engine_step(NodeKind.LOCK, "Lock subscription")])
+"""Takes the lock of that subscription: no other process may change it, and it is out of sync."""
 lock_subscription_unchecked = StepList([engine_step(NodeKind.LOCK, "Lock subscription", checked=False)])
+"""Takes that lock if it is free, and goes on without it if not."""
 unlock_subscription = StepList([engine_step(NodeKind.UNLOCK, "Unlock subscription")])
+"""Frees that lock and brings the subscription in sync."""

@@ -1,1 +1,0 @@
-"""The command line, against servers that run."""

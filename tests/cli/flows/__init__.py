@@ -1,1 +1,0 @@
-"""Workflows for the tests of the command line."""
