@@ -132,6 +132,15 @@ async def test_resume_and_abort(coordinator: Coordinator, connect: Callable[...,
     assert (abort["type"], abort["user"], abort["reason"]) == ("AbortProcess", "jane", "cancelled")
 
 
+async def test_the_release_of_a_lock(coordinator: Coordinator, connect: Callable[..., Client]) -> None:
+    """By its key, which keeps the order."""
+    async with connect() as client:
+        await client.release_lock("resource:vlan-pool", user="jane", reason="broken", force=True)
+    ((key, asked),) = coordinator.commands
+    assert (key, asked["type"], asked["key"]) == ("resource:vlan-pool", "ReleaseLock", "resource:vlan-pool")
+    assert (asked["user"], asked["reason"], asked["force"]) == ("jane", "broken", True)
+
+
 async def test_a_process_is_followed_to_its_end(coordinator: Coordinator, connect: Callable[..., Client]) -> None:
     """From its first event on, each once and in order, however they came."""
     coordinator.words = [(1, "created"), (3, "waiting"), (2, "started"), (2, "started"), (4, "resumed")]

@@ -26,6 +26,7 @@ from stepwire.contracts.commands import (
     AddNote,
     Command,
     ProcessCommand,
+    ReleaseLock,
     ResumeProcess,
     SkipStep,
     StartProcess,
@@ -145,6 +146,24 @@ class Client:
         await self._order(
             SkipStep, process_id, command_id, node=node, state=dict(state or {}), reason=reason, user=user
         )
+
+    async def release_lock(
+        self,
+        key: str,
+        *,
+        user: str | None = None,
+        reason: str | None = None,
+        force: bool = False,
+        command_id: str | None = None,
+    ) -> None:
+        """Take a lock (`subscription:<id>` or `resource:<name>`) from the process that holds it.
+
+        Raises:
+            Refused: there is no such lock, or its holder is on its way and `force` was not given.
+            Unanswered: no answer came in time.
+        """
+        fields = {**self._head(command_id), "key": key, "user": user, "reason": reason, "force": force}
+        await self._ask(ReleaseLock.model_validate(fields))
 
     async def callback(self, route: str, payload: Mapping[str, Any]) -> None:
         """Answer a callback at the route that an action has handed out.
