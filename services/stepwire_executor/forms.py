@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.typing import FilteringBoundLogger
@@ -25,7 +26,7 @@ from stepwire.flow.types import NodeKind
 from stepwire_executor.checks import Asked, Checked, Checks
 from stepwire_executor.dead_letters import DeadLetters
 from stepwire_executor.plans import Plans
-from stepwire_executor.polling import start_patiently
+from stepwire_executor.polling import RETRY_SECONDS, start_patiently
 from stepwire_executor.transactions import DatabaseAway
 
 AT_ONCE = 16
@@ -112,6 +113,15 @@ class FormService:
 
     async def run(self, topics: list[str], poll_seconds: float = 0.5) -> None:
         """Answer until `stop` is called."""
+        while not self._stopping:
+            try:
+                await self._read(topics, poll_seconds)
+            except KafkaError as error:
+                # A broker that goes in a bad moment ends the consumer's own tasks; it never comes back by itself.
+                self._log.warning("The consumer of forms broke; it is built anew.", action="forms", reason=repr(error))
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _read(self, topics: list[str], poll_seconds: float) -> None:
         consumer = self._make_consumer()
         consumer.subscribe(topics=topics)
         await start_patiently(consumer, self._log)

@@ -55,7 +55,7 @@ def read_token(token: str) -> Token:
         raise WrongTokenError(message)
     try:
         plain = _decoded(token)
-        secret_id, node, attempt = plain[: -MAC_BYTES - 1].decode("ascii").split("|")
+        secret_id, node, attempt = _head(plain).split("|")
         parsed = Token(secret_id, node, _number(attempt), plain[-MAC_BYTES:])
     except (Base64Error, UnicodeError, ValueError) as error:
         message = "the token has not the form of a callback token"
@@ -83,6 +83,14 @@ def _decoded(token: str) -> bytes:
         # The last letter has bits that mean nothing: several spellings would be the same token.
         raise ValueError(token)
     return plain
+
+
+def _head(plain: bytes) -> str:
+    head, separator = plain[: -MAC_BYTES - 1], plain[-MAC_BYTES - 1 : -MAC_BYTES]
+    if separator != b"|":
+        # A byte that means nothing could be altered unnoticed.
+        raise ValueError(separator)
+    return head.decode("ascii")
 
 
 def _number(attempt: str) -> int:
