@@ -49,7 +49,9 @@ def _section(command: Any, path: str) -> str:
     rows = [*map(_argument, arguments), *map(_option, options)]
     told = table(("Argument or option", "Default", "Meaning"), rows) if rows else ""
     about = "\n".join(line.strip() for line in (command.help or "").splitlines())
-    return f"## {path}\n\n{about}\n\n{block(usage, 'sh')}\n{told}"
+    example = (command.epilog or "").removeprefix("Example: ")
+    shown = f"For example:\n\n{block(example, 'sh')}\n" if example else ""
+    return f"## {path}\n\n{about}\n\n{block(usage, 'sh')}\n{told}\n{shown}"
 
 
 def _name(argument: Any) -> str:

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reference.markdown import code, folded, json_block, table
-from stepwire.chassis import database
-from stepwire.chassis.failpoints import Failpoints
-from stepwire.chassis.health import Health
-from stepwire.chassis.kafka import Producer
-from stepwire.chassis.logging import get_logger
-from stepwire.chassis.metrics import Metrics
-from stepwire.chassis.service import Chassis
 from stepwire.chassis.settings import Settings
-from stepwire_gateway.app import Gateway
+from stepwire_gateway.described import openapi
 
 Document = Mapping[str, Any]
 
@@ -38,36 +30,13 @@ def page() -> str:
     """All operations with their parameters, bodies and answers."""
     operations = [
         (method.upper(), path, operation)
-        for path, methods in openapi()["paths"].items()
+        for path, methods in openapi(Settings())["paths"].items()
         for method, operation in methods.items()
     ]
     found = dict.fromkeys(operation["tags"][0] for _, _, operation in operations)
     tags = sorted(found, key=lambda tag: tag != FIRST)
     sections = (_tag(tag, [one for one in operations if one[2]["tags"][0] == tag]) for tag in tags)
     return _INTRODUCTION + "\n".join(sections)
-
-
-def openapi() -> Document:
-    """The OpenAPI document of a gateway that is built but never run."""
-    return asyncio.run(_described())
-
-
-async def _described() -> Document:
-    settings = Settings()
-    engine = database.make_engine(settings, service="gateway")
-    chassis = Chassis(
-        service="gateway",
-        settings=settings,
-        engine=engine,
-        producer=Producer(settings),
-        metrics=Metrics(),
-        health=Health(),
-        failpoints=Failpoints.parse("", testing=False),
-        log=get_logger(),
-    )
-    described = Gateway(chassis).app().openapi()
-    await engine.dispose()
-    return described
 
 
 def _tag(tag: str, operations: list[tuple[str, str, Document]]) -> str:

@@ -25,6 +25,7 @@ MEANINGS: Mapping[str, str] = {
     "queues": "The queues whose steps an executor takes.",
     "gateway_host": "The address the gateway listens on.",
     "gateway_port": "Its port; 0 takes a free one and logs it.",
+    "gateway_url": "Where the [command line](cli.md) finds a gateway, if not at host and port above.",
     "metrics_host": "The address of health and metrics of coordinator and executor.",
     "metrics_port": "Its port; 0 takes a free one and logs it.",
     "database_pool_size": "Connections a process may open: 10, for an executor its threads + 16.",

@@ -341,10 +341,23 @@ def upgrade() -> None:
         op.get_bind().exec_driver_sql(block)
 
 
+# The table of revisions is in the same schema, and is still written afterwards.
+REMOVE = """
+DROP TRIGGER IF EXISTS subscriptions_guard_insync ON public.subscriptions;
+DROP TRIGGER IF EXISTS subscriptions_count_version ON public.subscriptions;
+DROP FUNCTION IF EXISTS stepwire_engine.guard_insync();
+DROP FUNCTION IF EXISTS stepwire_engine.count_version();
+DO $$
+DECLARE found record;
+BEGIN
+    FOR found IN SELECT tablename FROM pg_tables
+        WHERE schemaname = 'stepwire_engine' AND tablename <> 'alembic_version' LOOP
+        EXECUTE format('DROP TABLE stepwire_engine.%%I CASCADE', found.tablename);
+    END LOOP;
+END $$;
+"""
+
+
 def downgrade() -> None:
     """Remove the engine; subscriptions are the users' data and stay."""
-    op.get_bind().exec_driver_sql(
-        "DROP TRIGGER IF EXISTS subscriptions_guard_insync ON public.subscriptions;"
-        "DROP TRIGGER IF EXISTS subscriptions_count_version ON public.subscriptions;"
-        "DROP SCHEMA stepwire_engine CASCADE;",
-    )
+    op.get_bind().exec_driver_sql(REMOVE)

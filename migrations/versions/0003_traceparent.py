@@ -1,7 +1,7 @@
 """The trace a process belongs to.
 
 Revision ID: 0003
-Revises: 0001
+Revises: 0002
 
 Code that does not know the column goes on: it is nullable, and a process without one derives its trace from its id.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "0003"
-down_revision = "0001"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 

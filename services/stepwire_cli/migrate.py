@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import Script, ScriptDirectory
 from alembic.util.exc import CommandError
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
@@ -28,6 +32,20 @@ class MigrationError(StepwireError):
     """The database could not be brought to the wanted revision; nothing of the upgrade remains."""
 
 
+class State(NamedTuple):
+    """Where a database is: its revisions, the newest ones here, those it lacks, and those nobody knows here."""
+
+    current: list[str]
+    newest: list[str]
+    pending: list[str]
+    unknown: list[str]
+
+    @property
+    def complete(self) -> bool:
+        """Whether it is as this installation needs it."""
+        return not self.pending and not self.unknown
+
+
 def upgrade(database_url: str, extra: str | None = None) -> list[str]:
     """Upgrade the database in one transaction and return its revisions afterwards.
 
@@ -38,19 +56,96 @@ def upgrade(database_url: str, extra: str | None = None) -> list[str]:
         SettingsError: `extra` names no package with migrations.
         MigrationError: a revision failed or is unknown here.
     """
+    with _migrating(database_url, extra) as (config, connection):
+        command.upgrade(config, "heads")
+        return _current(connection)
+
+
+def downgrade(database_url: str, revision: str, extra: str | None = None) -> list[str]:
+    """Go back to `revision` in one transaction and return the revisions afterwards; errors as of `upgrade`."""
+    with _migrating(database_url, extra) as (config, connection):
+        command.downgrade(config, revision)
+        return _current(connection)
+
+
+def state(database_url: str, extra: str | None = None) -> State:
+    """Where the database is; nothing is changed. Errors as of `upgrade`."""
+    script = ScriptDirectory.from_config(make_config(extra))
+    known = [each.revision for each in script.walk_revisions()]
+    with _connected(database_url) as connection:
+        current = _current(connection)
+    done = _ancestors(script, [revision for revision in current if revision in known])
+    pending = [revision for revision in reversed(known) if revision not in done]
+    return State(current, sorted(script.get_heads()), pending, sorted(set(current) - set(known)))
+
+
+def new_revision(message: str, extra: str | None) -> Path:
+    """Write an empty migration after the newest one of package `extra`, and return its path.
+
+    Raises:
+        SettingsError: no package is named, or it has no folder `versions`.
+        MigrationError: its migrations have several ends, or the file cannot be written.
+    """
+    if not extra:
+        raise SettingsError(
+            "STEPWIRE_MIGRATIONS is not set; name the package whose folder `versions` is for your tables."
+        )
+    config, folder = make_config(extra), _versions_of(extra)
+    try:
+        revision = command.revision(config, message, version_path=_escaped(folder), **_place(config, folder, extra))
+    except (CommandError, OSError) as error:
+        raise MigrationError(f"the migration cannot be written: {error}") from error
+    assert isinstance(revision, Script)  # noqa: S101  # one place, one file
+    return Path(revision.path)
+
+
+@contextmanager
+def _migrating(database_url: str, extra: str | None) -> Iterator[tuple[Config, Connection]]:
+    """A configuration whose commands run in one transaction, alone."""
     config = make_config(extra)
+    try:
+        with _connected(database_url) as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+            config.attributes["connection"] = connection
+            yield config, connection
+    except CommandError as error:
+        raise MigrationError(f"the database cannot be migrated: {error}") from error
+
+
+@contextmanager
+def _connected(database_url: str) -> Iterator[Connection]:
     engine = create_engine(database.sync_url(database_url), poolclass=NullPool)
     try:
         with engine.begin() as connection:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
-            config.attributes["connection"] = connection
-            command.upgrade(config, "heads")
-            context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
-            return sorted(context.get_current_heads())
+            yield connection
     except OperationalError as error:
         raise Unreachable("the database", database.address(database_url), _first_line(error)) from error
-    except CommandError as error:
-        raise MigrationError(f"the database cannot be upgraded: {error}") from error
+
+
+def _current(connection: Connection) -> list[str]:
+    context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
+    return sorted(context.get_current_heads())
+
+
+def _ancestors(script: ScriptDirectory, revisions: Sequence[str]) -> set[str]:
+    """The revisions, and everything that must have been run before them."""
+    return {each.revision for each in script.iterate_revisions(tuple(revisions), "base")} if revisions else set()
+
+
+def _place(config: Config, folder: Path, package: str) -> dict[str, Any]:
+    """Where a new revision goes: after the newest of its folder, with the next number."""
+    script = ScriptDirectory.from_config(config)
+    ours = [each for each in script.walk_revisions() if Path(each.path).parent == folder]
+    heads = [each.revision for each in ours if each.is_head]
+    if not ours:
+        label = package.partition(".")[0]
+        return {"head": "base", "rev_id": f"{label}_0001", "branch_label": label}
+    if len(heads) != 1:
+        raise MigrationError(
+            f"the migrations in {folder} have several ends ({', '.join(sorted(heads))}); join them first."
+        )
+    label = heads[0].rpartition("_")[0] or package.partition(".")[0]
+    return {"head": heads[0], "rev_id": f"{label}_{len(ours) + 1:04}"}
 
 
 def make_config(extra: str | None = None) -> Config:
@@ -60,6 +155,7 @@ def make_config(extra: str | None = None) -> Config:
     config = Config()
     config.set_main_option("script_location", _escaped(ours))
     config.set_main_option("path_separator", "os")
+    config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
     config.set_main_option("version_locations", os.pathsep.join(_escaped(folder) for folder in versions))
     return config
 

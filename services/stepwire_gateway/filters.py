@@ -3,6 +3,7 @@
 range=0,50            the first fifty
 sort=started_at,desc  pairs of field and direction
 filter=last_status,failed-waiting,isTask,false   pairs of field and value; `-` separates alternatives
+filter=process_id,0b1e4f2a   the beginning of an id, in digits alone, is enough
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ DEFAULT_LIMIT = 1000
 MAX_OFFSET = 2**31
 
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+_BEGINNING = re.compile(r"[0-9a-f]{1,31}", re.IGNORECASE)
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _ALIASES = {
     "status": "last_status",
@@ -115,6 +117,9 @@ def _by_task(chosen: Selection, value: str) -> Selection:
 
 
 def _by_process(chosen: Selection, value: str) -> Selection:
+    if _BEGINNING.fullmatch(value):
+        # All ids that begin so lie between these two, which the primary key finds.
+        return replace(chosen, id_range=(UUID(value.ljust(32, "0")), UUID(value.ljust(32, "f"))))
     return replace(chosen, process_ids=_ids("process_id", value))
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, TopicAlreadyExistsError, for_code
 
@@ -23,8 +24,10 @@ from stepwire.contracts import topics as names
 __all__ = [
     "Outgoing",
     "Producer",
+    "TopicFacts",
     "broker_count",
     "create_topics",
+    "describe_topics",
     "make_consumer",
     "ping",
     "topic_ids",
@@ -38,8 +41,17 @@ HEARTBEAT_INTERVAL_MS = 2000
 REQUEST_TIMEOUT_MS = 10_000
 CREATE_TIMEOUT_MS = 30_000
 DESIRED_REPLICATION = 3
+_MESSAGE_BYTES = "max.message.bytes"
 GROUPS_SECONDS = 10.0
 GROUPS_POLL_SECONDS = 0.05
+
+
+class TopicFacts(NamedTuple):
+    """A topic as it is in Kafka; `max_message_bytes` is None where Kafka does not tell."""
+
+    partitions: int
+    replication: int
+    max_message_bytes: int | None
 
 
 def make_consumer(settings: Settings, *, group: str | None, **overrides: Any) -> AIOKafkaConsumer:
@@ -93,6 +105,28 @@ async def create_topics(settings: Settings, queues: Iterable[str] = ()) -> list[
             await _prepare_groups(admin, settings)
         await _check_partitions(admin, settings, [name for name in wanted if name in existing])
         return missing
+
+
+async def describe_topics(settings: Settings, queues: Iterable[str] = ()) -> dict[str, TopicFacts]:
+    """What there is of the topics that `wanted_topics` names.
+
+    Raises:
+        Unreachable: Kafka does not answer.
+    """
+    async with _admin(settings.kafka_bootstrap) as admin:
+        existing = set(await admin.list_topics())
+        names = [name for name in wanted_topics(settings, queues) if name in existing]
+        if not names:
+            return {}
+        sizes = await _message_sizes(admin, names)
+        return {
+            topic["topic"]: TopicFacts(
+                len(topic["partitions"]),
+                min(len(partition["replicas"]) for partition in topic["partitions"]),
+                sizes.get(topic["topic"]),
+            )
+            for topic in await admin.describe_topics(names)
+        }
 
 
 async def topic_ids(bootstrap: str, topics: Iterable[str]) -> dict[str, str]:
@@ -166,7 +200,7 @@ def _new_topic(settings: Settings, name: str, replication: int) -> NewTopic:
         name,
         num_partitions=settings.topic_partitions,
         replication_factor=replication,
-        topic_configs={"max.message.bytes": str(settings.max_message_bytes)},
+        topic_configs={_MESSAGE_BYTES: str(settings.max_message_bytes)},
     )
 
 
@@ -177,6 +211,17 @@ async def _create(admin: AIOKafkaAdminClient, topics: Sequence[NewTopic]) -> Non
         # Somebody else created it meanwhile: it exists, which is what was asked for.
         if code and error is not TopicAlreadyExistsError:
             raise ChassisError(f"Kafka refused to create the topic {name}: {error.__name__}.")
+
+
+async def _message_sizes(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> dict[str, int]:
+    wanted = [ConfigResource(ConfigResourceType.TOPIC, name, {_MESSAGE_BYTES: ""}) for name in topics]
+    found = {}
+    for response in await admin.describe_configs(wanted):
+        for error, _, _, name, entries, *_ in response.resources:
+            values = {entry[0]: entry[1] for entry in entries} if error == 0 else {}
+            if values.get(_MESSAGE_BYTES):
+                found[name] = int(values[_MESSAGE_BYTES])
+    return found
 
 
 async def _prepare_groups(admin: AIOKafkaAdminClient, settings: Settings) -> None:

@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     queues: Words = ("default",)
     gateway_host: str = "127.0.0.1"
     gateway_port: Port = 8080
+    gateway_url: str = ""
     metrics_host: str = "127.0.0.1"
     metrics_port: Port = 0
     database_pool_size: Count | None = None
@@ -118,7 +119,7 @@ class Settings(BaseSettings):
             return texts
         return tuple(CallbackSecret.of(text) if isinstance(text, str) else text for text in texts)
 
-    @field_validator("public_url")
+    @field_validator("public_url", "gateway_url")
     @classmethod
     def _no_trailing_slash(cls, value: str) -> str:
         return value.rstrip("/")

@@ -149,12 +149,13 @@ class NewestManifest(NamedTuple):
 class Selection:
     """Which processes a list shows.
 
-    `texts` maps a column of SORT_COLUMNS to the values it may have; `related` are subscription ids; `rejected` says
-    that refused starts are shown too.
+    `texts` maps a column of SORT_COLUMNS to the values it may have; `id_range` are the first and last process id;
+    `related` are subscription ids; `rejected` says that refused starts are shown too.
     """
 
     texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     process_ids: Sequence[UUID] = ()
+    id_range: tuple[UUID, UUID] | None = None
     related: Sequence[UUID] = ()
     is_task: bool | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -257,6 +258,9 @@ def _conditions(selection: Selection) -> tuple[str, dict[str, Any]]:
     if selection.process_ids:
         where.append("p.process_id = ANY (CAST(:process_ids AS uuid[]))")
         values["process_ids"] = list(selection.process_ids)
+    if selection.id_range:
+        where.append("p.process_id BETWEEN CAST(:first_id AS uuid) AND CAST(:last_id AS uuid)")
+        values["first_id"], values["last_id"] = selection.id_range
     if selection.related:
         where.append(
             "(p.subscription_id = ANY (CAST(:related AS uuid[])) OR EXISTS (SELECT FROM "

@@ -1,0 +1,1 @@
+"""The commands of `stepwire`, a module per group; what a command needs is imported when it runs."""

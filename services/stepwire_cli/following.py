@@ -1,0 +1,180 @@
+"""Following one process: looked at whenever the gateway says that something happened, shown in place."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
+
+from stepwire.chassis.errors import Unreachable
+from stepwire_cli.errors import EXIT_DONE, EXIT_FAILED, Refused
+from stepwire_cli.gateway import Body, Gateway
+from stepwire_cli.output import console, emit, print_line, status_text
+from stepwire_cli.timeline import PENDING, has_ended, head, process_view, step_line, steps_table, waits_for
+
+# How long a gateway that was there may be away before following is given up.
+PATIENCE_SECONDS = 60.0
+FIRST_PAUSE_SECONDS = 0.2
+MAX_PAUSE_SECONDS = 5.0
+
+Look = Callable[[Body], None]
+
+
+def follow(gateway: Gateway, process_id: str, *, as_json: bool) -> int:
+    """Show `process_id` as it goes on, until it has ended or failed; returns the exit code.
+
+    Raises:
+        Refused: there is no such process.
+        Unreachable: the gateway is away for a minute.
+    """
+    process = gateway.process(process_id)
+    with _shower(as_json=as_json) as show:
+        show(process)
+        for changed in _changes(gateway, process_id, process):
+            show(changed)
+            process = changed
+    if as_json:
+        print_line({"kind": "end", "process_id": process_id, "status": process["last_status"]})
+    return EXIT_DONE if process["last_status"] == "completed" else EXIT_FAILED
+
+
+def _changes(gateway: Gateway, process_id: str, process: Body) -> Iterator[Body]:
+    """The process whenever it may have changed, until it has ended."""
+    waits = _Patience()
+    while not has_ended(process["last_status"]):
+        try:
+            for _ in _signs(gateway, process_id):
+                process = gateway.process(process_id)
+                yield process
+                waits.forget()
+                if has_ended(process["last_status"]):
+                    return
+        except (Unreachable, Refused) as error:
+            waits.pause(error)
+
+
+def _signs(gateway: Gateway, process_id: str) -> Iterator[None]:
+    """A sign at the beginning, with every event of the process, and with every pulse of the stream."""
+    with gateway.stream("/events", params={"process_id": process_id}) as response:
+        for line in response.iter_lines():
+            # An event's last line, or the pulse of a stream in which nothing happens.
+            if line.startswith((":", "data:")):
+                yield
+
+
+class _Patience:
+    """Waits longer and longer while the gateway is away, and not for ever."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._pause = FIRST_PAUSE_SECONDS
+
+    def forget(self) -> None:
+        """It is back."""
+        self._since, self._pause = None, FIRST_PAUSE_SECONDS
+
+    def pause(self, error: Unreachable | Refused) -> None:
+        """Wait before the next try; raises `error` if it says that none would help, or a minute is over."""
+        if isinstance(error, Refused) and error.status < 500:  # noqa: PLR2004  # ours to correct, not the server's
+            raise error
+        now = time.monotonic()
+        self._since = self._since or now
+        if now - self._since > PATIENCE_SECONDS:
+            raise error
+        time.sleep(self._pause)
+        self._pause = min(MAX_PAUSE_SECONDS, self._pause * 2)
+
+
+@contextmanager
+def _shower(*, as_json: bool) -> Iterator[Look]:
+    """How a process is shown: as lines of JSON, in place on a terminal, line by line elsewhere."""
+    screen = console()
+    if as_json:
+        yield _Lines(_json_step, _json_status)
+    elif screen.is_terminal:
+        with _InPlace(screen).live() as look:
+            yield look
+    else:
+        yield _Lines(lambda step: emit(step_line(step)), lambda process: emit(_status_line(process)))
+
+
+class _Lines:
+    """Tells every step once per outcome, and the status whenever it is another one."""
+
+    def __init__(self, on_step: Callable[[Body], None], on_status: Callable[[Body], None]) -> None:
+        self._on_step = on_step
+        self._on_status = on_status
+        self._told: set[tuple[Any, ...]] = set()
+        self._status: tuple[Any, ...] = ()
+
+    def __call__(self, process: Body) -> None:
+        """Tell what is new."""
+        for step in process["steps"]:
+            mark = (step["node"], step["attempt"], step["status"], step["retries"])
+            if step["status"] != PENDING and mark not in self._told:
+                self._told.add(mark)
+                self._on_step(step)
+        status = (process["last_status"], waits_for(process), str(process["progress"]))
+        if status != self._status:
+            self._status = status
+            self._on_status(process)
+
+
+class _InPlace:
+    """The whole timeline, drawn anew in place; on a low terminal the part where the process is."""
+
+    def __init__(self, screen: Console) -> None:
+        self._screen = screen
+        self._spinner = Spinner("dots")
+        self._process: Body = {}
+
+    @contextmanager
+    def live(self) -> Iterator[Look]:
+        """Draw while the block runs; what was shown last stays, whole."""
+        with Live(console=self._screen, refresh_per_second=10, transient=True, get_renderable=self._drawn):
+            yield self._look
+        if self._process:
+            self._screen.print(process_view(self._process))
+
+    def _look(self, process: Body) -> None:
+        self._process = process
+
+    def _drawn(self) -> Group:
+        if not self._process:
+            return Group(self._spinner)
+        process = self._process
+        room = max(self._screen.height - 14, 5)
+        running = process["last_status"] in ("running", "created")
+        sign = self._spinner if running else Text("Ctrl-C stops following; the process goes on.", style="dim")
+        return Group(head(process), Text(), steps_table({**process, "steps": _around(process["steps"], room)}), sign)
+
+
+def _around(steps: list[Body], room: int) -> list[Body]:
+    """As many steps as there is room for, around the first one to come."""
+    at = next((number for number, step in enumerate(steps) if step["status"] == PENDING), len(steps))
+    first = max(0, min(at - room * 2 // 3, len(steps) - room))
+    return steps[first : first + room]
+
+
+def _status_line(process: Body) -> Text:
+    waiting = waits_for(process)
+    parts = [f"  waits for {waiting}" if waiting else "", f"  {process['progress']}" if process["progress"] else ""]
+    failed = process["failed_reason"] if has_ended(process["last_status"]) else None
+    return Text.assemble(
+        "Process ", status_text(process["last_status"]), *parts, (f"  {failed}" if failed else "", "red")
+    )
+
+
+def _json_step(step: Body) -> None:
+    print_line({"kind": "step", **{name: value for name, value in step.items() if name != "state"}})
+
+
+def _json_status(process: Body) -> None:
+    names = ("process_id", "last_status", "waiting_on", "progress", "failed_reason")
+    print_line({"kind": "status", **{name: process[name] for name in names}})

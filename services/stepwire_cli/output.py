@@ -1,0 +1,172 @@
+"""How results look: tables and colours on a terminal, plain columns elsewhere, JSON where it is asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from rich import box
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+# Where nobody looks at a terminal nothing is cut or wrapped: what reads it wants whole lines.
+PLAIN_WIDTH = 10_000
+WIDE = 110
+SHORT_ID = 8
+
+STYLES = {
+    "completed": "green",
+    "complete": "green",
+    "success": "green",
+    "running": "cyan",
+    "created": "cyan",
+    "skipped": "dim",
+    "pending": "dim",
+    "suspended": "yellow",
+    "suspend": "yellow",
+    "waiting": "yellow",
+    "awaiting_callback": "yellow",
+    "failed": "red",
+    "api_unavailable": "red",
+    "inconsistent_data": "red",
+    "aborted": "magenta",
+    "abort": "magenta",
+    "rejected": "magenta",
+}
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console for standard output or error; NO_COLOR and COLUMNS are honoured."""
+    made = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = PLAIN_WIDTH
+    return made
+
+
+def print_json(value: Any) -> None:
+    """Print `value` as one indented JSON document."""
+    print(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+
+
+def print_line(value: Any) -> None:
+    """Print `value` as one line of JSON, at once."""
+    print(json.dumps(value, default=str, ensure_ascii=False), flush=True)
+
+
+def show(value: Any, render: Callable[[], RenderableType], *, as_json: bool) -> None:
+    """Print `value` as JSON if that is asked for, else what `render` makes of it."""
+    if as_json:
+        print_json(value)
+        return
+    emit(render())
+
+
+def emit(rendered: RenderableType) -> None:
+    """Print to standard output; elsewhere than on a terminal no line ends with blanks."""
+    screen = console()
+    if screen.is_terminal:
+        screen.print(rendered)
+        return
+    with screen.capture() as captured:
+        screen.print(rendered)
+    for line in captured.get().splitlines():
+        print(line.rstrip(), flush=True)
+
+
+def say(sentence: str) -> None:
+    """Print one sentence; long ones go on in the next line on a terminal."""
+    emit(Text(sentence))
+
+
+def note(sentence: str) -> None:
+    """Print one sentence to standard error, beside the result."""
+    console(stderr=True).print(Text(sentence, style="dim"))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[RenderableType]], *, wrap: Iterable[str] = ()) -> Table:
+    """A table with a line under its head on a terminal, plain columns elsewhere; columns in `wrap` may be narrowed."""
+    terminal = console().is_terminal
+    made = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    flexible = set(wrap)
+    for column in columns:
+        narrowed = column in flexible
+        made.add_column(column, no_wrap=not narrowed, overflow="fold" if narrowed else "ellipsis")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def facts(pairs: Iterable[tuple[str, RenderableType | None]]) -> Table:
+    """Names and values below each other; those that are None are left out."""
+    made = Table.grid(padding=(0, 2, 0, 0))
+    made.add_column(style="bold", no_wrap=True)
+    made.add_column(overflow="fold")
+    for name, value in pairs:
+        if value is not None:
+            made.add_row(name, value)
+    return made
+
+
+def status_text(status: str) -> Text:
+    """A status in its colour."""
+    return Text(status, style=STYLES.get(status, ""))
+
+
+def moment(value: Any) -> str:
+    """A point in time in the operator's own time zone, to the second; `-` where there is none."""
+    found = as_time(value)
+    return found.astimezone().strftime("%Y-%m-%d %H:%M:%S") if found else "-"
+
+
+def as_time(value: Any) -> datetime | None:
+    """The time a JSON text or a database value stands for."""
+    if value is None:
+        return None
+    found = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def duration(begin: Any, end: Any) -> str:
+    """How long it took, as 0.4 s, 12 s, 3 min 20 s, 2 h 5 min or 3 d 4 h."""
+    first, last = as_time(begin), as_time(end)
+    if first is None or last is None:
+        return "-"
+    return lasting((last - first).total_seconds())
+
+
+def lasting(seconds: float) -> str:
+    """A number of seconds in the two units that say enough."""
+    if seconds < 10:  # noqa: PLR2004  # where tenths mean something
+        return f"{max(seconds, 0.0):.1f} s"
+    whole = int(seconds)
+    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if whole >= size:
+            rest = whole % size // part
+            return f"{whole // size} {unit}" + (f" {rest} {smaller}" if rest else "")
+    return f"{whole} s"
+
+
+def shown_id(process_id: Any) -> str:
+    """An id: whole where there is room for it or a program reads, else its unique beginning."""
+    return str(process_id) if is_wide() else str(process_id)[:SHORT_ID]
+
+
+def is_wide() -> bool:
+    """Whether a line has room for everything."""
+    return console().width >= WIDE
+
+
+@contextmanager
+def working(sentence: str) -> Iterator[Callable[[str], None]]:
+    """Show that something is under way while the block runs; yields a function that changes the sentence."""
+    screen = console(stderr=True)
+    if not screen.is_terminal:
+        yield lambda _: None
+        return
+    with screen.status(sentence) as status:
+        yield status.update

@@ -1,0 +1,1 @@
+"""Workflows for the tests of the command line."""
