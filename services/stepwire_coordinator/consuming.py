@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from uuid import UUID
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 from sqlalchemy import text
 
 from stepwire.chassis.direct import DATABASE_ERRORS
 from stepwire.chassis.errors import Unreachable
-from stepwire.chassis.kafka import make_consumer, topic_ids
+from stepwire.chassis.kafka import topic_ids
 from stepwire.chassis.offsets import OffsetCommitter
 from stepwire.chassis.service import Chassis
 from stepwire.contracts import topics
@@ -20,11 +20,15 @@ from stepwire_coordinator.applying import Applied, Applier, StoppingError
 from stepwire_coordinator.intake import Intake, origin_of
 from stepwire_coordinator.intentions import process_of
 from stepwire_coordinator.publishing import Publisher
+from stepwire_coordinator.reading import Polled, Reader
 from stepwire_coordinator.timeline import TimelineChangedError, timeline_of
 from stepwire_coordinator.work import Position, Work
 
-GROUP = "coordinator"
-READ_TOPICS = (topics.PROCESS_COMMANDS, topics.STEP_RESULTS, topics.CALLBACKS)
+GROUPS = {
+    "coordinator": (topics.PROCESS_COMMANDS, topics.CALLBACKS),
+    "coordinator.results": (topics.STEP_RESULTS,),
+}
+READ_TOPICS = tuple(topic for read in GROUPS.values() for topic in read)
 # A start makes a dozen records: a thousand at once would take memory that is never given back,
 # and executors would wait for the last of them to begin with the first.
 MOST_COMMANDS = 128
@@ -36,7 +40,6 @@ POSITIONS = text("""
 SELECT topic_id, partition, next_offset FROM stepwire_engine.result_positions
 WHERE topic_id = ANY(CAST(:ids AS text[]))
 """)
-Polled = dict[TopicPartition, list[ConsumerRecord]]
 
 
 class Consumption:
@@ -50,7 +53,7 @@ class Consumption:
         self._bases = {chassis.settings.topic(name): name for name in READ_TOPICS}
         self._new: set[TopicPartition] = set()
         self.topic_ids: dict[str, str] = {}
-        self.consumer: AIOKafkaConsumer | None = None
+        self._reader: Reader | None = None
         self.busy = False
         self.timeline = ""
 
@@ -67,23 +70,22 @@ class Consumption:
         """
         settings = self._chassis.settings
         self.topic_ids, self.timeline = await self._all_topic_ids(), ""
-        consumer = make_consumer(settings, group=GROUP)
-        committer = OffsetCommitter(consumer)
+        groups = {group: [settings.topic(topic) for topic in read] for group, read in GROUPS.items()}
+        reader = Reader(settings, groups)
+        committer = OffsetCommitter(reader)
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(consumer.stop)
+            stack.push_async_callback(reader.stop)
             stack.push_async_callback(self._publisher.drain)
             stack.push_async_callback(committer.flush)
-            await consumer.start()
-            self.consumer = consumer
-            stack.callback(self._forget_consumer)
-            consumer.subscribe(list(self._bases), listener=_Listener(self, committer))
-            await self._read_on(consumer, committer, changed)
+            stack.callback(self._forget_reader)
+            self._reader = reader
+            await reader.start(_Listener(self, committer))
+            await self._read_on(reader, committer, changed)
 
-    async def _read_on(self, consumer: AIOKafkaConsumer, committer: OffsetCommitter, changed: asyncio.Event) -> None:
+    async def _read_on(self, reader: Reader, committer: OffsetCommitter, changed: asyncio.Event) -> None:
         try:
             while not (self._chassis.stopping.is_set() or changed.is_set()):
-                # Never cancelled: an interrupted poll leaves the fetcher's books wrong.
-                polled = await consumer.getmany(timeout_ms=POLL_MS)
+                polled = await reader.getmany(POLL_MS)
                 if self._new:
                     polled = await self._begin(polled)
                 if polled:
@@ -93,8 +95,8 @@ class Consumption:
         except StoppingError:
             self._chassis.log.info("Stopping; what is not in the database is read again.", action="stop")
 
-    def _forget_consumer(self) -> None:
-        self.consumer = None
+    def _forget_reader(self) -> None:
+        self._reader = None
 
     def assigned(self, partitions: Iterable[TopicPartition]) -> None:
         """These partitions are ours from now on; before they are read, the database is asked how far it is."""
@@ -108,12 +110,12 @@ class Consumption:
             KafkaError: Kafka does not tell.
             TimeoutError: neither does it refuse.
         """
-        consumer = self.consumer
-        if consumer is None or not consumer.assignment():
+        reader = self._reader
+        if reader is None or not reader.assignment():
             return {}
         async with asyncio.timeout(ASK_SECONDS):
-            ends = await consumer.end_offsets(list(consumer.assignment()))
-            at = {tp: await consumer.position(tp) for tp in ends if tp in consumer.assignment()}
+            ends = await reader.end_offsets(reader.assignment())
+            at = {tp: await reader.position(tp) for tp in ends if tp in reader.assignment()}
         return {tp: (position, ends[tp]) for tp, position in at.items()}
 
     async def result_ends(self) -> dict[int, int] | None:
@@ -123,12 +125,12 @@ class Consumption:
             KafkaError: Kafka does not tell.
             TimeoutError: neither does it refuse.
         """
-        consumer, topic = self.consumer, self._chassis.settings.topic(topics.STEP_RESULTS)
-        partitions = consumer.partitions_for_topic(topic) if consumer is not None else None
-        if consumer is None or not partitions:
+        reader, topic = self._reader, self._chassis.settings.topic(topics.STEP_RESULTS)
+        partitions = reader.partitions_of(topic) if reader is not None else None
+        if reader is None or not partitions:
             return None
         async with asyncio.timeout(ASK_SECONDS):
-            ends = await consumer.end_offsets([TopicPartition(topic, p) for p in sorted(partitions)])
+            ends = await reader.end_offsets([TopicPartition(topic, p) for p in sorted(partitions)])
         return {tp.partition: end for tp, end in ends.items()}
 
     async def _all_topic_ids(self) -> dict[str, str]:
@@ -141,16 +143,16 @@ class Consumption:
     async def _begin(self, polled: Polled) -> Polled:
         """Go to where the database is if Kafka's committed offset is further, or forgotten: the truth is there."""
         wanted, self._new = self._new, set()
-        consumer = self.consumer
+        reader = self._reader
         known = await self._positions()
         for partition in wanted:
-            if consumer is None or partition not in consumer.assignment():
+            if reader is None or partition not in reader.assignment():
                 continue
-            committed = await consumer.committed(partition)
+            committed = await reader.committed(partition)
             position = known.get((self.topic_ids[partition.topic], partition.partition), 0)
             if position > 0 if committed is None else position < committed:
                 self._tell_rewound(partition, position)
-                consumer.seek(partition, position)
+                reader.seek(partition, position)
                 polled.pop(partition, None)
         return polled
 
@@ -196,13 +198,13 @@ class Consumption:
 
     async def _gather(self, intake: Intake, reached: dict[TopicPartition, int]) -> None:
         """What nobody waits for is gathered for a moment: five results in one batch cost hardly more than one."""
-        loop, consumer = asyncio.get_running_loop(), self.consumer
+        loop, reader = asyncio.get_running_loop(), self._reader
         until = loop.time() + GATHER_SECONDS
-        while consumer is not None and intake.can_wait and intake.work.size < self._chassis.settings.batch_max_records:
+        while reader is not None and intake.can_wait and intake.work.size < self._chassis.settings.batch_max_records:
             left = until - loop.time()
             if left <= 0 or self._new or self._chassis.stopping.is_set():
                 return
-            polled = await consumer.getmany(timeout_ms=max(1, int(left * 1000)))
+            polled = await reader.getmany(max(1, int(left * 1000)))
             self._read(await self._begin(polled) if self._new else polled, intake, reached)
 
     def _read(self, polled: Polled, intake: Intake, reached: dict[TopicPartition, int]) -> None:

@@ -111,7 +111,8 @@ class Leases:
             autocommit=True,
             connect_timeout=CONNECT_SECONDS,
             application_name=f"stepwire-beat:{self._identity.executor}",
-            options=f"-c statement_timeout={STATEMENT_SECONDS * 1000}",
+            # A plan made while a table was empty must not read the whole of it later.
+            options=f"-c statement_timeout={STATEMENT_SECONDS * 1000} -c enable_seqscan=off",
             keepalives_idle=2,
             keepalives_interval=1,
             keepalives_count=3,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from psycopg import sql
 
-from stepwire.chassis.database import make_engine
-from stepwire.chassis.settings import Settings
 from stepwire.data import claims, executors
 from stepwire_coordinator import gauges, sweeping
 from stepwire_coordinator.store import commands, inbox, journal, leases, processes
@@ -21,18 +20,18 @@ MANY = 20_000
 MOST_PAGES = 120
 EXECUTOR = UUID(int=7)
 ONE = UUID(int=1)
-MOSTLY_ENDED = text("""
+MOSTLY_ENDED = """
 INSERT INTO stepwire_engine.processes
     (process_id, workflow, target, is_task, status, node, epoch, runnable, manifest, prefix, command_id, dispatched_at)
 SELECT CAST(lpad(to_hex(n), 32, '0') AS uuid), 'create_node', 'CREATE', false,
-    CASE WHEN n <= 10 THEN 'running' WHEN n % 4 = 0 THEN 'awaiting_callback' ELSE 'completed' END,
+    CASE WHEN n <= 10 THEN 'running' WHEN n %% 4 = 0 THEN 'awaiting_callback' ELSE 'completed' END,
     '3', 1, n <= 10, 'hash', 'prefix', 'command-' || n, clock_timestamp() - interval '1 hour'
-FROM generate_series(1, CAST(:many AS int)) AS n
-""")
+FROM generate_series(1, CAST(%(many)s AS int)) AS n
+"""
 RELATED = (
     """
     INSERT INTO stepwire_engine.run_claims (process_id, epoch, executor, node)
-    SELECT process_id, epoch, CAST(:executor AS uuid), '1' FROM stepwire_engine.processes
+    SELECT process_id, epoch, CAST(%(executor)s AS uuid), '1' FROM stepwire_engine.processes
     """,
     """
     INSERT INTO stepwire_engine.commands (command_id, type, process_id, content_hash, body, status)
@@ -49,7 +48,7 @@ RELATED = (
     """,
     """
     INSERT INTO stepwire_engine.executors (executor, name, queues, manifests, lease_seconds)
-    SELECT CAST(:executor AS uuid), 'one', '{default}', '{hash}', 5
+    SELECT CAST(%(executor)s AS uuid), 'one', '{default}', '{hash}', 5 ON CONFLICT DO NOTHING
     """,
 )
 BEAT = {
@@ -89,39 +88,56 @@ ASKED: dict[str, tuple[str, Mapping[str, Any]]] = {
 
 
 @pytest.fixture
-async def full(database: str, settings: Settings) -> AsyncIterator[AsyncConnection]:
-    """A database with a long history and a handful of processes under way, as a coordinator is connected to it."""
-    engine = make_engine(settings, service="coordinator", planned_once=True)
-    async with engine.connect() as connection:
-        await connection.execute(MOSTLY_ENDED, {"many": MANY})
-        for statement in RELATED:
-            await connection.execute(text(statement), {"executor": EXECUTOR} if ":executor" in statement else {})
-        await connection.commit()
+def connected(database: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection that plans a statement once, as those of the coordinator do."""
+    options = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off"
+    with psycopg.connect(database, autocommit=True, options=options) as connection:
         yield connection
-        await connection.rollback()
-    await engine.dispose()
 
 
-def _named(sql: str) -> str:
-    """Psycopg's parameters as SQLAlchemy's."""
-    for name in (*BEAT, "ids", "epochs", "forced"):
-        sql = sql.replace(f"%({name})s", f":{name}")
-    kinds = {"queues": "text[]", "manifests": "text[]", "ids": "uuid[]", "epochs": "int[]", "forced": "boolean[]"}
-    for name, kind in kinds.items():
-        sql = sql.replace(f":{name}::{kind}", f"CAST(:{name} AS {kind})")
-    return sql
+def _prepare(connection: psycopg.Connection[Any], name: str, statement: str, values: Mapping[str, Any]) -> sql.Composed:
+    """Prepare a statement, and return how it is executed with these values."""
+    text, names = _numbered(statement, values)
+    connection.execute(f"PREPARE {name} AS {text}")
+    return sql.SQL("EXECUTE {} ").format(sql.Identifier(name)) + _arguments([values[each] for each in names])
 
 
-def _pages(plan: Mapping[str, Any]) -> int:
-    return int(plan["Shared Hit Blocks"]) + int(plan["Shared Read Blocks"])
+def _numbered(statement: str, values: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """The statement with numbers for parameters, whoever names them: SQLAlchemy or psycopg."""
+    names: list[str] = []
+
+    def number(found: re.Match[str]) -> str:
+        name = found[1] or found[2]
+        if name not in values:
+            return found[0]
+        if name not in names:
+            names.append(name)
+        return f"${names.index(name) + 1}"
+
+    return re.sub(r"%\((\w+)\)s|(?<!:):(\w+)", number, statement), names
 
 
-async def test_what_is_asked_every_second_reads_little(full: AsyncConnection) -> None:
-    """Neither ended processes nor waiting ones are looked through, also by plans made before anything was counted."""
-    read: dict[str, int] = {}
-    for name, (sql, values) in ASKED.items():
-        explained = text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {_named(sql)}")
-        found = (await full.execute(explained, values)).scalar_one()
-        read[name] = _pages(found[0]["Plan"])
-        await full.rollback()
+def _arguments(values: list[Any]) -> sql.Composable:
+    listed = sql.SQL(", ").join(sql.Literal(value) for value in values)
+    return sql.SQL("({})").format(listed) if values else sql.SQL("")
+
+
+def _fill(connection: psycopg.Connection[Any]) -> None:
+    connection.execute(MOSTLY_ENDED, {"many": MANY})
+    for statement in RELATED:
+        connection.execute(statement, {"executor": EXECUTOR})
+
+
+def test_what_is_asked_every_second_reads_little(connected: psycopg.Connection[Any]) -> None:
+    """Neither ended processes nor waiting ones are looked through, also by plans made while there were none."""
+    asked = {}
+    for number, (name, (statement, values)) in enumerate(ASKED.items()):
+        asked[name] = _prepare(connected, f"asked_{number}", statement, values)
+        connected.execute(asked[name])
+    _fill(connected)
+    read = {}
+    for name, execute in asked.items():
+        found = connected.execute(sql.SQL("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ") + execute).fetchone()
+        plan = found[0][0]["Plan"] if found else {}
+        read[name] = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
     assert {name: pages for name, pages in read.items() if pages > MOST_PAGES} == {}

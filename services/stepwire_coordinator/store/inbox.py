@@ -50,10 +50,11 @@ UNION ALL
 SELECT process_id, node, attempt, body_hash FROM stepwire_engine.callback_inbox
 WHERE process_id = ANY(CAST(:processes AS uuid[]))
 """)
-# Rows whose process waits for them but whose wake-up never came.
+# Rows whose process waits for them but whose wake-up never came. OFFSET 0: no process is read but theirs.
 OVERLOOKED = text("""
 SELECT DISTINCT i.process_id FROM stepwire_engine.callback_inbox AS i
-JOIN stepwire_engine.processes AS p USING (process_id)
+CROSS JOIN LATERAL (
+    SELECT * FROM stepwire_engine.processes AS own WHERE own.process_id = i.process_id OFFSET 0) AS p
 WHERE i.applied_at IS NULL AND i.received_at < clock_timestamp() - interval '1 second'
     AND p.status = 'awaiting_callback' AND p.node = i.node || '.2' AND p.attempt = i.attempt
 LIMIT 500

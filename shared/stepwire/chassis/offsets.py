@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from typing import Protocol
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from stepwire.chassis.logging import get_logger
@@ -15,11 +17,21 @@ GIVE_UP_SECONDS = 5.0
 REST_SECONDS = 0.2
 
 
+class Committing(Protocol):
+    """What offsets are committed with: a consumer of aiokafka."""
+
+    def assignment(self) -> AbstractSet[TopicPartition]:
+        """The partitions that are ours now."""
+
+    async def commit(self, offsets: dict[TopicPartition, int], /) -> None:
+        """Let Kafka remember offsets; raises KafkaError."""
+
+
 class OffsetCommitter:
     """Commits the highest offset of each partition whose records are taken care of."""
 
-    def __init__(self, consumer: AIOKafkaConsumer) -> None:
-        """Commit for this consumer."""
+    def __init__(self, consumer: Committing) -> None:
+        """Commit for this consumer, or for what reads with several."""
         self._consumer = consumer
         self._done: dict[TopicPartition, int] = {}
         self._task: asyncio.Task[None] | None = None

@@ -43,16 +43,20 @@ SELECT s.paused, ARRAY(
     WHERE c.executor = %(executor)s AND c.revoked AND c.ended_at IS NULL)
 FROM stepwire_engine.engine_settings AS s
 """
-# A process that has moved on needs no such mark: it is spared the write.
-# A plain comparison of the executor would be answered by its index: all claims it ever made, once a second.
+# A process that has moved on needs no such mark: it is spared the write. OFFSET 0: each claim is looked up by its key;
+# a plan made while there were few would go through all that this executor ever made, once a second.
 MARK_ENDED = """
-UPDATE stepwire_engine.run_claims AS c SET ended_at = clock_timestamp()
-FROM unnest(%(ids)s::uuid[], %(epochs)s::int[], %(forced)s::boolean[]) AS e (process_id, epoch, forced)
-WHERE c.process_id = e.process_id AND c.epoch = e.epoch AND c.ended_at IS NULL
-    AND c.executor IS NOT DISTINCT FROM %(executor)s
-    AND (e.forced OR EXISTS (
-        SELECT 1 FROM stepwire_engine.processes AS p
-        WHERE p.process_id = e.process_id AND p.epoch = e.epoch AND p.runnable))
+WITH due AS MATERIALIZED (
+    SELECT c.process_id, c.epoch
+    FROM unnest(%(ids)s::uuid[], %(epochs)s::int[], %(forced)s::boolean[]) AS e (process_id, epoch, forced)
+    CROSS JOIN LATERAL (
+        SELECT * FROM stepwire_engine.run_claims AS own
+        WHERE own.process_id = e.process_id AND own.epoch = e.epoch OFFSET 0) AS c
+    LEFT JOIN LATERAL (
+        SELECT * FROM stepwire_engine.processes AS own WHERE own.process_id = e.process_id OFFSET 0) AS p ON true
+    WHERE c.executor = %(executor)s AND c.ended_at IS NULL AND (e.forced OR p.epoch = e.epoch AND p.runnable))
+UPDATE stepwire_engine.run_claims AS c SET ended_at = clock_timestamp() FROM due
+WHERE c.process_id = due.process_id AND c.epoch = due.epoch
 """
 END = """
 UPDATE stepwire_engine.executors SET ended_at = clock_timestamp(), draining = true WHERE executor = %(executor)s
