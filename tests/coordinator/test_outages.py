@@ -186,7 +186,7 @@ async def test_the_outbox_is_relayed_when_kafka_is_back(topics: Settings) -> Non
         await chassis.producer.start()
         publisher = Publisher(chassis)
         letter = Outgoing(topics.topic("callbacks.dlq"), b"\xff\x00", b"\xfe", [("x-error", b"wrong_token")])
-        event = Outgoing(topics.topic("process.events"), b'{"data":{}}', b"k")
+        event = Outgoing(topics.topic("process.events"), b'{"data":{}}', b"k", [("traceparent", b"00-1-2-01")])
         assert unpack(pack([event, letter])) == [event, letter]
         sql = """INSERT INTO stepwire_engine.outbox (id, records, due_at)
             VALUES (gen_random_uuid(), :records, clock_timestamp() - interval '1 second')"""
