@@ -100,3 +100,17 @@ def driver(request: pytest.FixtureRequest) -> Driver:
     """Every way to run a workflow."""
     found: Driver = request.getfixturevalue(request.param)
     return found
+
+
+@pytest.fixture(params=["memory", "http"])
+def answering(request: pytest.FixtureRequest) -> Driver:
+    """Every way in which an outside system is told at once what became of its callback."""
+    found: Driver = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(params=["memory", "kafka"])
+def all_at_once(request: pytest.FixtureRequest) -> Driver:
+    """Every way in which all pages of a form are given at once, since nobody can be asked for the next."""
+    found: Driver = request.getfixturevalue(request.param)
+    return found

@@ -261,3 +261,58 @@ def test_c30_the_same_by_kafka(kafka: KafkaDoor, live: Live) -> None:
     live.wire.send("callbacks", {"type": "CallbackReceived", "process_id": str(process_id), "n": 3}, str(process_id))
     assert dead_letter(live, process_id, lambda raw: b'"n":3' in raw) == "malformed"
     assert kafka.wait(process_id, "completed").state["callback_result"] == {"n": 1}
+
+
+def refused(answering: Driver, process_id: UUID, route: str, payload: dict[str, Any]) -> int | None:
+    """The status with which a callback is refused, None where there are none."""
+    with pytest.raises(Refused) as told:
+        answering.post_callback(process_id, route, payload)
+    return told.value.status
+
+
+def test_c27_a_wrong_token_changes_nothing(answering: Driver) -> None:
+    """Altered, or of another process."""
+    (process_id, route), (other, another) = awaiting(answering, "c25_one"), awaiting(answering, "c25_one")
+    before = answering.wait(process_id)
+    foreign = another.replace(str(other), str(process_id))
+    for wrong in (f"{route}x", route[:-1], f"{route[:-20]}{'A' * 20}", foreign):
+        assert refused(answering, process_id, wrong, {"n": 1}) in (404, None)
+    assert answering.wait(process_id) == before
+    for one in (process_id, other):
+        answering.abort(one)
+
+
+def test_c28_what_comes_too_late_is_refused(answering: Driver) -> None:
+    """After a timeout, a retry, an abort, and when the step was answered and the next one waits."""
+    late = answering.start("c28_short")
+    route = handed_out(answering.wait(late, "failed"))
+    assert refused(answering, late, route, {"n": 1}) in (410, None)
+    answering.resume(late)
+    new = handed_out(answering.wait(late, "awaiting_callback"))
+    assert refused(answering, late, route, {"n": 1}) in (410, None)
+    answering.abort(late)
+    answering.wait(late, "aborted")
+    assert refused(answering, late, new, {"n": 1}) in (410, None)
+    assert "callback_result" not in answering.wait(late).state
+
+
+def test_c29_another_body_is_refused_and_the_same_is_not(answering: Driver) -> None:
+    """While it is awaited no more, and when the process has ended."""
+    process_id, route = awaiting(answering, "c25_one")
+    answering.post_callback(process_id, route, {"a": 1, "b": [2, {"c": 3}]})
+    seen = answering.wait(process_id, "completed")
+    answering.post_callback(process_id, route, {"b": [2, {"c": 3}], "a": 1})
+    assert refused(answering, process_id, route, {"a": 1, "b": [2, {"c": 4}]}) in (409, None)
+    assert answering.wait(process_id).outcomes == seen.outcomes
+
+
+def test_c27_progress_of_nobody_is_refused(answering: Driver) -> None:
+    """Before the await, after it, and with a wrong token."""
+    process_id = answering.start("c29_early")
+    answering.wait(process_id, "suspended")
+    route = answering.route(process_id, "3")
+    for wrong in (route, f"{route}x"):
+        with pytest.raises(Refused) as told:
+            answering.post_progress(process_id, wrong, "early")
+        assert told.value.status in (None, 409 if wrong == route else 404)
+    answering.abort(process_id)

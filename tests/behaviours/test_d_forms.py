@@ -111,38 +111,38 @@ def test_d31_a_form_that_breaks_starts_nothing(door: HttpDoor | KafkaDoor, live:
     assert count(live) == before
 
 
-def test_d32_a_start_by_kafka_carries_all_pages(kafka: KafkaDoor) -> None:
+def test_d32_a_start_by_kafka_carries_all_pages(all_at_once: Driver) -> None:
     """They are checked as over HTTP."""
-    state = kafka.wait(kafka.start("d31_two_pages", SITE, CONTACT), "completed").state
+    state = all_at_once.wait(all_at_once.start("d31_two_pages", SITE, CONTACT), "completed").state
     assert (state["email"], state["said"]) == ("noc@example.org", ["after"])
 
 
 @pytest.mark.parametrize(("pages", "loc", "kind"), INVALID)
 def test_d32_invalid_pages_are_answered_with_the_same_errors(
-    kafka: KafkaDoor, live: Live, pages: list[Page], loc: Any, kind: str
+    all_at_once: Driver, pages: list[Page], loc: Any, kind: str
 ) -> None:
     """`command.rejected`, and no process is visible."""
     command_id = f"invalid-{uuid4()}"
-    refused = refusal(kafka, "d31_two_pages", *pages, command_id=command_id)
+    refused = refusal(all_at_once, "d31_two_pages", *pages, command_id=command_id)
     assert refused.reason == "invalid_input"
     assert [(error["loc"], error["type"]) for error in refused.errors] == [(loc, kind)]
-    assert kafka.wait(process_id_of(command_id)).status == "rejected"
+    assert all_at_once.wait(process_id_of(command_id)).status == "rejected"
 
 
-def test_d32_a_missing_page_is_invalid(kafka: KafkaDoor) -> None:
+def test_d32_a_missing_page_is_invalid(all_at_once: Driver) -> None:
     """Nobody can be asked for the next one."""
-    refused = refusal(kafka, "d31_two_pages", SITE)
+    refused = refusal(all_at_once, "d31_two_pages", SITE)
     assert (refused.reason, "page" in refused.detail) == ("invalid_input", True)
 
 
-def test_d32_invalid_input_by_kafka_is_rejected(kafka: KafkaDoor) -> None:
+def test_d32_invalid_input_by_kafka_is_rejected(all_at_once: Driver) -> None:
     """The process waits on, unchanged."""
-    process_id = kafka.start("d31_resumed")
-    seen = kafka.wait(process_id, "suspended")
+    process_id = all_at_once.start("d31_resumed")
+    seen = all_at_once.wait(process_id, "suspended")
     for pages in ([{"port": 7}, {"sure": True}], [{"port": "xe-0"}], []):
         with pytest.raises(Refused) as refused:
-            kafka.resume(process_id, *pages)
+            all_at_once.resume(process_id, *pages)
         assert refused.value.reason == "invalid_input"
-        assert kafka.wait(process_id, "suspended").outcomes == seen.outcomes
-    kafka.resume(process_id, {"port": "xe-0"}, {"sure": False})
-    kafka.wait(process_id, "completed")
+        assert all_at_once.wait(process_id, "suspended").outcomes == seen.outcomes
+    all_at_once.resume(process_id, {"port": "xe-0"}, {"sure": False})
+    all_at_once.wait(process_id, "completed")
