@@ -69,7 +69,8 @@ class Live:
             seen = self.look(process_id)
             if seen and (not statuses or seen.status in statuses) and (until is None or until(seen)):
                 return seen
-            assert time.monotonic() < deadline, f"not {statuses} in time: {seen}"
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not {statuses} in time: {seen}")
             time.sleep(POLL_SECONDS)
 
     def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -266,7 +267,7 @@ class KafkaDoor(Door):
         answer = self.live.wire.answer(command_id, after=len(earlier))
         data: dict[str, Any] = answer["data"]
         if answer["type"] == "stepwire.command.rejected":
-            raise Refused(data["reason"], data["detail"], errors=data.get("errors"))
+            raise Refused(data["reason"], data["detail"], errors=data.get("errors"), holder=data.get("holder"))
         return data
 
 
@@ -291,6 +292,7 @@ def _done(response: httpx.Response) -> httpx.Response:
         status=response.status_code,
         errors=body.get("validation_errors"),
         form=body.get("form"),
+        holder=body.get("holder"),
     )
 
 

@@ -17,7 +17,7 @@ Page = dict[str, Any]
 
 
 class Refused(Exception):  # noqa: N818  # an answer, no error
-    """A wish was refused; `status` is that of HTTP, `form` the next page that is asked for."""
+    """A wish was refused; `status` is that of HTTP, `form` the next page, `holder` who has the lock."""
 
     def __init__(self, reason: str, detail: str, **more: Any) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -26,6 +26,7 @@ class Refused(Exception):  # noqa: N818  # an answer, no error
         self.status: int | None = more.get("status")
         self.errors: list[dict[str, Any]] = more.get("errors") or []
         self.form: dict[str, Any] | None = more.get("form")
+        self.holder: str | None = more.get("holder")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from tests.behaviours.driver import Driver, Refused, Seen
 from tests.behaviours.workflows.b_processes import APPENDED, CHANGED
 
 EXECUTORS = ("executor-1", "executor-2")
+QUEUES = "STEPWIRE_QUEUES"
 
 
 def started(workflow: str, status: str) -> Callable[[Driver], UUID]:
@@ -136,16 +137,16 @@ def test_b19_of_many_simultaneous_starts_on_a_subscription_one_wins(driver: Driv
     """The others are refused with the holder; a failed one would keep the lock."""
     subscription_id = driver.subscription()
 
-    def start(_: int) -> UUID | str:
+    def start(_: int) -> UUID | tuple[str, str | None]:
         try:
             return driver.start("b19_locked", {"subscription_id": str(subscription_id)})
         except Refused as refused:
-            return refused.reason
+            return refused.reason, refused.holder
 
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(start, range(6)))
     started = [answer for answer in answers if isinstance(answer, UUID)]
-    assert (len(started), answers.count("subscription_locked")) == (1, 5)
+    assert (len(started), answers.count(("subscription_locked", str(started[0])))) == (1, 5)
     driver.open_gate(started[0])
     driver.wait(started[0], "completed")
 
@@ -191,17 +192,23 @@ def test_b17_a_failed_step_is_skipped_by_hand(driver: Driver) -> None:
 
 @contextmanager
 def other_code(live: Live) -> Iterator[None]:
-    """Both executors serve other code within the block, and afterwards the old one again."""
-    live.restart(EXECUTORS, {APPENDED: "1", CHANGED: "1"})
+    """Both executors serve other code and one more queue within the block, and afterwards the old one again."""
+    live.restart(EXECUTORS, {APPENDED: "1", CHANGED: "1", QUEUES: "default,nowhere"})
     try:
         yield
     finally:
-        live.restart(EXECUTORS, {APPENDED: "", CHANGED: ""})
+        live.restart(EXECUTORS, {APPENDED: "", CHANGED: "", QUEUES: "default"})
 
 
 def test_b22_code_may_change_under_waiting_processes(kafka: KafkaDoor, live: Live) -> None:
-    """Steps appended at the end are executed; a change of what was executed waits for code that fits."""
+    """Steps appended at the end are executed; a change of what was executed waits for code that fits.
+
+    What nobody has served yet starts by itself when somebody does (18).
+    """
     ended, waiting, changed = (kafka.start(name) for name in ("b22_appended", "b22_appended", "b22_changed"))
+    created, unserved = kafka.start_later("b19_created", {"kind": "well"}), kafka.start("b19_unserved")
+    for process_id in (created, unserved):
+        kafka.wait(process_id, until=_waits_for_executor)
     for process_id in (ended, waiting, changed):
         kafka.wait(process_id, "suspended")
     kafka.resume(ended, {})
@@ -211,6 +218,8 @@ def test_b22_code_may_change_under_waiting_processes(kafka: KafkaDoor, live: Liv
         kafka.order_later("ResumeProcess", changed, user_inputs=[{}])
         seen = kafka.wait(waiting, "completed")
         kafka.wait(changed, until=_waits_for_executor)
+        for process_id in (created, unserved):
+            kafka.wait(process_id, "completed")
     assert (seen.state["said"], seen.outcomes[-1]) == (["before", "after", "appended"], ("Done", "complete"))
     assert kafka.wait(changed, "completed").state["said"] == ["before", "after"]
 

@@ -141,6 +141,23 @@ def test_c27_progress_is_shown_while_waiting(driver: Driver) -> None:
     assert driver.wait(process_id, "completed").progress is None
 
 
+def test_c27_progress_is_gone_when_the_answer_is_there(driver: Driver) -> None:
+    """Already while it is validated, when news come too late; so does another answer."""
+    process_id, route = awaiting(driver, "c27_gated")
+    driver.post_progress(process_id, route, "90 %")
+    driver.wait(process_id, "awaiting_callback", until=showing("90 %"))
+    driver.post_callback(process_id, route, {"n": 1})
+    driver.wait(process_id, "running", until=lambda _: "at the gate" in driver.told(process_id))
+    # By Kafka nobody can be told.
+    with suppress(Refused):
+        driver.post_progress(process_id, route, "late")
+    with suppress(Refused):
+        driver.post_callback(process_id, route, {"n": 2})
+    assert driver.wait(process_id, "running").progress is None
+    driver.open_gate(process_id)
+    assert driver.wait(process_id, "completed").state["taken"] == {"n": 1}
+
+
 def test_c27_progress_that_nobody_awaits_is_refused(http: HttpDoor, live: Live) -> None:
     """409 when the await is over, 404 for a wrong token."""
     process_id, route = awaiting(http, "c25_one")

@@ -113,7 +113,8 @@ class Wire:
             return bool(found)
 
         with self._arrived:
-            assert self._arrived.wait_for(there, WAIT_SECONDS), f"no {what} in time"
+            if not self._arrived.wait_for(there, WAIT_SECONDS):
+                raise TimeoutError(f"no {what} in time")
         return found[0]
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:

@@ -86,7 +86,7 @@ class Core:
         self.settle()
         answer = self._answered(command)
         if answer is not None and not answer.accepted:
-            raise Refused(str(answer.reason), answer.detail or "", answer.errors)
+            raise Refused(str(answer.reason), answer.detail or "", answer.errors, answer.holder)
 
     def begin(self, command: StartProcess) -> None:
         """Accept a start, refuse it, or keep it until the engine goes on."""
@@ -100,9 +100,15 @@ class Core:
             record = self.records[birth.process.id] = Record(birth.process)
             self._take(record, accept_start(birth, command, self.now))
 
-    def answer(self, command: Command, reason: Reason | str | None = None, detail: str | None = None) -> None:
+    def answer(
+        self,
+        command: Command,
+        reason: Reason | str | None = None,
+        detail: str | None = None,
+        holder: UUID | None = None,
+    ) -> None:
         """Accept a command, or refuse it where there is a reason."""
-        self._keep(Answer(command.command_id, reason is None, reason, detail))
+        self._keep(Answer(command.command_id, reason is None, reason, detail, holder=holder))
 
     def go_on(self) -> None:
         """After a pause: accept the starts that were kept."""

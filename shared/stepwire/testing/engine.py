@@ -282,7 +282,7 @@ class InMemory:
             )
         elif holder is not None:
             detail = f"process {holder} works on subscription {subscription_id}; end it first"
-            core.answer(command, Reason.SUBSCRIPTION_LOCKED, detail)
+            core.answer(command, Reason.SUBSCRIPTION_LOCKED, detail, holder)
         else:
             core.locks.insync[subscription_id] = True
             core.answer(command)

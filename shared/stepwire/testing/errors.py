@@ -5,15 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
+from uuid import UUID
 
 from stepwire.flow.errors import StepwireError
 
 
 class Refused(StepwireError):  # noqa: N818 - an answer, named by what it is
-    """A wish was refused; `reason` is the code that a sender would be told, `errors` what is wrong with its pages."""
+    """A wish was refused.
 
-    def __init__(self, reason: str, detail: str, errors: Iterable[dict[str, Any]] = ()) -> None:
+    Attributes:
+        reason: The code that a sender would be told.
+        detail: The sentence.
+        errors: What is wrong with its pages.
+        holder: The process that holds the lock.
+    """
+
+    def __init__(
+        self, reason: str, detail: str, errors: Iterable[dict[str, Any]] = (), holder: UUID | None = None
+    ) -> None:
         super().__init__(f"{reason}: {detail}")
+        self.holder = holder
         self.reason = reason
         self.detail = detail
         self.errors = list(errors)

@@ -21,7 +21,7 @@ from stepwire import (
 )
 from tests.behaviours.workflows.b_processes import FormGenerator, hand_out
 from tests.behaviours.workflows.d_forms import only_jane_answers
-from tests.behaviours.workflows.tools import is_open, put, say, tell
+from tests.behaviours.workflows.tools import is_open, put, say, tell, wait_at_gate
 
 
 @retrystep("Fail again and again")
@@ -125,3 +125,33 @@ def c29_many_early() -> StepList:
     """They answer before anybody has called."""
     answer = callback_step("The vendors answer", hand_out, take_once)
     return init >> put(a=1) >> ask_in_group >> answer >> say("after") >> done
+
+
+@step("Fail, then stand at the gate")
+def fail_then_stand() -> State:
+    """Fail once; then nobody can be late."""
+    tell(f"attempt {current.attempt}")
+    if current.attempt == 1:
+        raise RuntimeError("the first one fails")
+    wait_at_gate()
+    return {"passed": True}
+
+
+@workflow("Fails once, then takes long")
+def b18_gated() -> StepList:
+    """Whoever resumes it second finds it running."""
+    return init >> fail_then_stand >> done
+
+
+@step("Check at the gate")
+def check_at_gate(callback_result: dict[str, Any]) -> State:
+    """Take long to validate."""
+    tell("at the gate")
+    wait_at_gate()
+    return {"taken": callback_result}
+
+
+@workflow("Calls out and takes long to validate")
+def c27_gated() -> StepList:
+    """What comes late can be seen."""
+    return init >> callback_step("The vendor answers", hand_out, check_at_gate) >> done
