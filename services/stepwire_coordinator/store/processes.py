@@ -217,7 +217,7 @@ def read_row(row: Sequence[Any], manifest: Manifest) -> Loaded:
         on_conflict=row[35],
         priority=row[36],
     )
-    return Loaded(process, row[30], row[31], row[32], started_at=row[33], modified_at=row[34], traceparent=row[38])
+    return Loaded(process, row[30], row[31], row[32], started_at=row[33], modified_at=row[34], traceparent=row[40])
 
 
 async def load(
