@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from stepwire.data.process_reads import LONG_STEP_SECONDS, Row
+from stepwire.process.holding import waiting_in_line
 from stepwire.process.model import RETRYABLE, Status
 
 WaitingOn = dict[str, Any]
@@ -17,6 +18,8 @@ def waiting_on(process: Row) -> WaitingOn | None:
     run = _of_a_run(process) if process["runnable"] else None
     if run is not None:
         return run
+    if process["lock_place"]:
+        return _in_line(process)
     if process["waiting_on"]:
         return {**_about("queue", ""), **process["waiting_on"]}
     rule = None if process["runnable"] else _RULES.get(process["status"])
@@ -34,6 +37,14 @@ def _of_a_run(process: Row) -> WaitingOn | None:
     if not process["served"]:
         return _about("executor", f"an executor for {process['workflow']}")
     return _about("queue", f"a free executor of queue {process['queue']}")
+
+
+def _in_line(process: Row) -> WaitingOn:
+    """In the line for a lock: who has it now, and how many have to go before."""
+    written, holder = process["waiting_on"], process["lock_holder"]
+    told = waiting_in_line(written["lock"], holder)
+    about = _about("lock", told["detail"], who=told["who"])
+    return {**about, "lock": written["lock"], "place": process["lock_place"]}
 
 
 def _long_step(process: Row) -> WaitingOn | None:

@@ -56,6 +56,25 @@ async def test_what_a_process_waits_for(stage: Stage) -> None:
     assert shown == {"until": None, "who": None, **written}
 
 
+async def test_a_process_in_line_says_who_has_the_lock_now_and_its_place(stage: Stage) -> None:
+    """Not who had it when it began to wait."""
+    manifest, key, now = await stage.offer(workflows.plain()), "resource:vlan-pool:ams", uuid4()
+    written = {"kind": "lock", "detail": "held by somebody", "who": str(uuid4()), "lock": key, "queued": True}
+    first, second, urgent = [await stage.process(manifest, status="running", waiting_on=written) for _ in range(3)]
+    await stage.sql("INSERT INTO stepwire_engine.locks (key, owner) VALUES (:key, :owner)", key=key, owner=now)
+    for process_id, priority in ((first, 0), (second, 0), (urgent, 5)):
+        await stage.sql(
+            "INSERT INTO stepwire_engine.lock_waiters (key, process_id, priority) VALUES (:key, :id, :priority)",
+            key=key,
+            id=process_id,
+            priority=priority,
+        )
+    shown = (await read(stage, second))["waiting_on"]
+    detail = f"lock 'vlan-pool:ams' is held by process {now}"
+    assert shown == {"kind": "lock", "detail": detail, "who": str(now), "until": None, "lock": key, "place": 3}
+    assert [(await read(stage, p))["waiting_on"]["place"] for p in (urgent, first)] == [1, 2]
+
+
 async def test_a_run_nobody_can_serve_waits_for_an_executor(stage: Stage) -> None:
     """With one that can it waits for its turn, and freshly dispatched for nothing."""
     run = {"runnable": True, "epoch": 1, "node": "2"}

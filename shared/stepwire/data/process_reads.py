@@ -35,6 +35,12 @@ _COLUMNS = """
     CASE WHEN c.claimed_at < clock_timestamp() - make_interval(secs => :long_step_seconds)
          THEN greatest(c.claimed_at, (SELECT max(l.recorded_at) FROM stepwire_engine.process_steps l
                                       WHERE l.process_id = p.process_id AND l.seq = p.log_seq)) END AS step_since,
+    CASE WHEN p.waiting_on ->> 'queued' IS NOT NULL
+         THEN (SELECT l.owner FROM stepwire_engine.locks l WHERE l.key = p.waiting_on ->> 'lock') END AS lock_holder,
+    CASE WHEN p.waiting_on ->> 'queued' IS NOT NULL
+         THEN (SELECT count(*) FROM stepwire_engine.lock_waiters w JOIN stepwire_engine.lock_waiters a ON a.key = w.key
+                   AND (a.priority > w.priority OR (a.priority = w.priority AND a.place <= w.place))
+               WHERE w.process_id = p.process_id AND w.key = p.waiting_on ->> 'lock') END AS lock_place,
     clock_timestamp() AS now
 """
 _TABLES = """

@@ -63,8 +63,10 @@ def wanted(process: Process) -> str:
 
 def waiting_in_line(key: str, holder: UUID | None) -> dict[str, Any]:
     """What a process waits for that stands in line; without a holder it is its subscription that is not ready."""
-    left = "is out of sync, as the process before left it; set it in sync"
-    detail = f"{told(key)} {f'is held by process {holder}' if holder else left}"
+    free = "is out of sync, as the process before left it; set it in sync"
+    if key.startswith("resource:"):
+        free = "is just being handed on"
+    detail = f"{told(key)} {f'is held by process {holder}' if holder else free}"
     return {"kind": "lock", "detail": detail, "who": holder and str(holder), "lock": key, "queued": True}
 
 
