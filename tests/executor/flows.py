@@ -33,6 +33,7 @@ from stepwire import (
     step,
     step_group,
     unlock_subscription,
+    with_lock,
     workflow,
 )
 from stepwire.data import db
@@ -155,6 +156,12 @@ def conditions() -> StepList:
     """Skip one, run one."""
     wanted = conditional(lambda state: state.get("wanted", False))
     return init >> wanted(maybe) >> add_one >> wanted(unlock_subscription) >> done
+
+
+@workflow("A lock that State names")
+def named_lock() -> StepList:
+    """Only State tells which one."""
+    return init >> add_one >> with_lock("vlan-pool:{site}")(maybe) >> done
 
 
 @step("Order something")

@@ -97,6 +97,19 @@ async def test_conditions_skip_steps_and_are_told_for_nodes_of_the_engine(harnes
     assert reached.condition is True
 
 
+async def test_the_name_of_a_lock_is_told_where_state_has_it(harness: Harness) -> None:
+    """The run ends at the node with the name; where State has none, the node fails with what is missing."""
+    named, nameless = Dispatch("named_lock", state={"site": "ams"}), Dispatch("named_lock")
+    async with harness.executor():
+        await harness.dispatch(named, nameless)
+        reached = (await harness.wait_results(named, 2))[1]
+        failed = (await harness.wait_results(nameless, 2))[1]
+    assert (reached.type, reached.node, reached.condition) == ("EngineNodeReached", "3", True)
+    assert reached.arguments["lock"] == "vlan-pool:ams"
+    assert (failed.type, failed.node, failed.status) == ("StepReported", "3", "failed")
+    assert "'site'" in failed.error.message
+
+
 async def test_a_callback_step_hands_out_its_route_and_keeps_no_trace_of_it(harness: Harness) -> None:
     """The action sees a route with a token that verifies; what is stored of it is a placeholder."""
     run = Dispatch("calling_back", node="2.1")

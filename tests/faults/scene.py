@@ -133,6 +133,12 @@ class Scene:
         with ThreadPoolExecutor(CLIENTS) as pool:
             return list(pool.map(start, range(count)))
 
+    def set_in_sync(self, subscription_id: str) -> None:
+        """Bring a subscription back in sync, as an operator does."""
+        assert self.wire is not None
+        record = {"type": "SetInSync", "command_id": f"fault-{uuid4()}", "subscription_id": subscription_id}
+        self.wire.send(topics.PROCESS_COMMANDS, record, subscription_id)
+
     def subscriptions(self, count: int) -> list[str]:
         """New subscriptions that are in sync."""
         ids = [uuid4() for _ in range(count)]

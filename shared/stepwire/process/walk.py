@@ -132,8 +132,8 @@ def lock_again(draft: Draft, resource: str = "") -> Decision:
     due_at = draft.timer("lock", LOCK_AGAIN_SECONDS)
     if in_line(draft.process):
         return draft.decision
-    what = told(resource) if resource else "the subscription"
-    waiting = {"kind": "lock", "detail": f"{what}'s row is held by another transaction", "until": due_at.isoformat()}
+    what = f"the row of {told(resource)}" if resource else "the subscription's row"
+    waiting = {"kind": "lock", "detail": f"{what} is held by another transaction", "until": due_at.isoformat()}
     draft.change(waiting_on={**waiting, "lock": resource} if resource else waiting)
     return draft.decision
 

@@ -18,6 +18,7 @@ from stepwire import (
     retrystep,
     step,
     unlock_subscription,
+    with_lock,
     workflow,
 )
 from stepwire.data import db
@@ -104,6 +105,18 @@ JOB = ("first", "outside", "answered", "again", "last")
 def locked_step() -> StepList:
     """Asks outside while it holds the lock."""
     return init >> lock_subscription >> ask("outside") >> unlock_subscription >> done
+
+
+@workflow("One at a time writes")
+def pooled() -> StepList:
+    """Effects under a named lock, between others."""
+    return init >> write("first") >> with_lock("pool")(write_async("second")) >> write("third") >> done
+
+
+@workflow("One at a time asks outside")
+def pooled_outside() -> StepList:
+    """Asks outside while it holds a named lock."""
+    return init >> with_lock("outside-pool")(ask("outside")) >> done
 
 
 @workflow("Hangs")

@@ -22,6 +22,66 @@ class Mutation:
 
 CATALOGUE = (
     Mutation(
+        "line_is_jumped",
+        "locktable.py",
+        "holder = owner or self._before(process_id, key)",
+        "holder = owner",
+        "who comes at the right moment passes those who wait",
+    ),
+    Mutation(
+        "circle_overlooked",
+        "locktable.py",
+        "cycle = self._cycle(process_id, wish.key) if wish.holding else ()",
+        "cycle = ()",
+        "two processes wait for each other for ever",
+        alone=True,
+    ),
+    Mutation(
+        "priority_ignored",
+        "locktable.py",
+        "key=lambda w: -w.priority",
+        "key=lambda w: 0",
+        "what is urgent waits behind everything else",
+    ),
+    Mutation(
+        "ended_process_stays_in_line",
+        "draft.py",
+        "        if in_line(self.process):",
+        "        if False:",
+        "a process that has ended gets the lock, and nobody after it",
+        alone=True,
+    ),
+    Mutation(
+        "inner_lock_frees_the_outer",
+        "walk.py",
+        "    if key in keys_of(h for h in held if node_of(h) != opening):",
+        "    if False:",
+        "a lock that is taken twice is free after the inner part",
+        alone=True,
+    ),
+    Mutation(
+        "skipped_group_keeps_its_lock",
+        "walk.py",
+        "    if left := taken_beneath(draft.process.held_locks, draft.process.node):",
+        "    if left := ():",
+        "what was done by hand keeps its lock until the process ends",
+    ),
+    Mutation(
+        "accepted_again_after_the_line",
+        "starting.py",
+        "    if draft.process.pending_command is not None:\n        draft.settle_pending()",
+        "    if True:\n        draft.settle_pending()",
+        "a process that stood in line is created twice in the eyes of its readers",
+        alone=True,
+    ),
+    Mutation(
+        "validation_waits_for_the_lock",
+        "starting.py",
+        "return wish if _first_lock(process).checked else replace(wish, queues=False)",
+        "return wish",
+        "a validation that could run beside the holder waits for it",
+    ),
+    Mutation(
         "no_epoch_check",
         "results.py",
         "if event.epoch != process.epoch:",
@@ -162,8 +222,8 @@ CATALOGUE = (
     Mutation(
         "stale_lock_timer_fires",
         "waits.py",
-        'if waiting.get("kind") != "lock" or process.subscription_id is None:',
-        "if process.subscription_id is None:",
+        'wish = _wish_again(process) if (process.waiting_on or {}).get("kind") == "lock" else None',
+        "wish = _wish_again(process)",
         "a timer that fires twice takes a lock for a process that has failed",
         alone=True,
     ),
@@ -331,8 +391,8 @@ CATALOGUE = (
     Mutation(
         "started_twice",
         "starting.py",
-        '    draft.settle_pending()\n    draft.emit("created")',
-        '    draft.settle_pending()\n    draft.emit("created")\n    draft.emit("created")',
+        '        draft.settle_pending()\n        draft.emit("created")',
+        '        draft.settle_pending()\n        draft.emit("created")\n        draft.emit("created")',
         "a process is created twice in the eyes of its readers",
     ),
     Mutation(

@@ -323,12 +323,15 @@ class Engine(RuleBasedStateMachine):
         self._account()
 
     def _waits_for_a_human(self, process: Process) -> bool:
-        """Itself, or whoever has the lock that it stands in line for."""
-        key = wanted(process)
-        if process.status in HUMAN or not in_line(process):
-            return process.status in HUMAN
-        owner = self.world.locks.get(key)
-        return self._waits_for_a_human(self.world.rows[owner].process) if owner else key == LOCK
+        """Itself, or whoever has the lock that it stands in line for; in a circle nobody does."""
+        seen = set()
+        while process.status not in HUMAN:
+            owner = self.world.locks.get(wanted(process))
+            if not in_line(process) or process.id in seen or owner is None:
+                return in_line(process) and wanted(process) == LOCK and owner is None
+            seen.add(process.id)
+            process = self.world.rows[owner].process
+        return True
 
     def _help_everybody(self) -> None:
         self._set_in_sync(0, 0)
