@@ -77,6 +77,21 @@ def _dumped(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
+RAW_COMMANDS, RAW_CALLBACKS = raw(COMMANDS), raw(CALLBACKS)
+
+
+@st.composite
+def commands(draw: st.DrawFn) -> bytes:
+    """A record of process.commands; by this name, for all that it is made of is longer than hypothesis can show."""
+    return draw(RAW_COMMANDS)
+
+
+@st.composite
+def callbacks(draw: st.DrawFn) -> bytes:
+    """A record of callbacks."""
+    return draw(RAW_CALLBACKS)
+
+
 BOUNDED = settings(
     # The first batch is always the simplest one; shrinking would ask the stack over and over.
     max_examples=3,
@@ -98,7 +113,7 @@ def publish(live: Live, topic: str, batch: list[bytes], process_id: UUID) -> Non
 
 @MEANWHILE
 @BOUNDED
-@given(batch=st.lists(st.deferred(lambda: raw(COMMANDS)), min_size=RECORDS, max_size=RECORDS))
+@given(batch=st.lists(commands(), min_size=RECORDS, max_size=RECORDS))
 def test_what_is_behind_generated_commands_completes(kafka: KafkaDoor, live: Live, batch: list[bytes]) -> None:
     """On every partition, and also for the process that they are about."""
     process_id = kafka.start("c25_one")
@@ -113,7 +128,7 @@ def test_what_is_behind_generated_commands_completes(kafka: KafkaDoor, live: Liv
 
 @MEANWHILE
 @BOUNDED
-@given(batch=st.lists(st.deferred(lambda: raw(CALLBACKS)), min_size=RECORDS, max_size=RECORDS))
+@given(batch=st.lists(callbacks(), min_size=RECORDS, max_size=RECORDS))
 def test_what_is_behind_generated_callbacks_completes(kafka: KafkaDoor, live: Live, batch: list[bytes]) -> None:
     """None of them had the token, so the process has waited for the one that has it."""
     awaited = [kafka.start("c25_one") for _ in range(PROCESSES)]
