@@ -32,7 +32,7 @@ RULES: list[dict[str, Any]] = [
 ]
 SCRAPES = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
 STAGES = re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.MULTILINE)
-ONE_SHOT = {"migrate", "topics", "job"}
+ONE_SHOT = {"migrate", "topics", "job", "cli"}
 
 
 def metric_names() -> set[str]:
