@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from reference import api, errors, settings
 from reference.hook import PAGES
 from stepwire.chassis.metrics import Metrics
 from stepwire.chassis.settings import PREFIX, Settings
 from stepwire.contracts.reasons import DeadLetter, Reason
+from stepwire_cli.main import app
 from tests.docs.blocks import ROOT
 
+TYPED = re.compile(r"^(?: {4})?(?:STEPWIRE_\w+=\S+ )*(stepwire [a-z].*)$", re.MULTILINE)
+NAMED = re.compile(r"`(stepwire [a-z][^`]*)`")
 LOADED = re.compile(r'<(?:script|img|iframe|source|link(?! rel="canonical"))\b[^>]*\b(?:src|href)="([^"]+)"')
 
 
@@ -86,3 +92,24 @@ def test_every_setting_a_page_names_exists() -> None:
     for page in [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]:
         named = set(re.findall(r"STEPWIRE_[A-Z_]*[A-Z]", page.read_text(encoding="utf-8")))
         assert named <= known, page
+
+
+def test_every_command_a_page_names_exists() -> None:
+    """With the options it is shown with."""
+    shown = set()
+    for page in [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]:
+        text = page.read_text(encoding="utf-8")
+        shown |= {*TYPED.findall(text), *NAMED.findall(text)}
+    assert len(shown) > len(PAGES)
+    for line in shown:
+        _check(shlex.split(line)[1:])
+
+
+def _check(words: list[str]) -> None:
+    command: Any = get_command(app)
+    while words and hasattr(command, "commands"):
+        assert words[0] in command.commands, words
+        command = command.commands[words.pop(0)]
+    known = {option for parameter in command.params for option in [*parameter.opts, *parameter.secondary_opts]}
+    options = {word for word in words if word.startswith("-")}
+    assert options <= {*known, "--help"}, (command.name, options)
