@@ -156,6 +156,7 @@ def _seen(record: Record, *, paused: bool) -> Seen:
     """As the gateway shows it."""
     process = record.process
     run = {"claimed_by": None if paused else "memory", "step_since": None, "served": True, "paused": paused}
+    line = {"lock_place": None, "lock_holder": None}
     rows = [_row(seq, logged) for seq, logged in enumerate(record.log, start=1)]
     executed, state = visible_steps(process.id, rows, process.manifest, (process.node, process.attempt))
     to_come = [] if process.finished else pending_steps(process.manifest, process.node, process.attempt, executed)
@@ -169,7 +170,7 @@ def _seen(record: Record, *, paused: bool) -> Seen:
         traceback=process.traceback,
         assignee=process.assignee,
         form=process.form,
-        waiting_on=waiting_on({**run, **{name: getattr(process, name) for name in _COLUMNS}}),
+        waiting_on=waiting_on({**run, **line, **{name: getattr(process, name) for name in _COLUMNS}}),
         progress=process.progress,
     )
 

@@ -363,3 +363,34 @@ def test_a_step_that_was_aborted_writes_nothing(sqlite: Engine) -> None:
     assert [note.kind for note in result.notes] == ["late_result"]
     assert (result.status, names(sqlite)) == ("aborted", [])
     abort_workflow(result)
+
+
+def test_new_rows_get_keys_and_defaults() -> None:
+    """When they are flushed, or when their step has succeeded."""
+
+    class Circuit(Base):
+        __tablename__ = "circuits"
+
+        number: Mapped[int] = mapped_column(primary_key=True)
+        speed: Mapped[int] = mapped_column(default=10)
+        place: Mapped[str] = mapped_column(server_default="ams")
+        note: Mapped[str | None]
+
+    @step("Create both")
+    def create_both() -> State:
+        subscription, circuit = SubscriptionTable(customer_id="c"), Circuit()
+        db.session.add_all([subscription, circuit])
+        db.session.flush()
+        seen = [circuit.number > 0, circuit.speed, circuit.place, circuit.note]
+        return {"subscription_id": subscription.subscription_id, "seen": seen}
+
+    @workflow("Creates both", target=Target.CREATE)
+    def creates_both() -> StepList:
+        return init >> create_both >> set_status("active") >> unlock_subscription >> done
+
+    engine = InMemory()
+    result = run_workflow(creates_both, engine=engine)
+    assert_complete(result)
+    assert_state(result, seen=[True, 10, "ams", None])
+    row = engine.database.get(SubscriptionTable, UUID(extract_state(result)["subscription_id"]))
+    assert (row.status, row.version, row.insync, row.start_date is not None) == ("active", 1, True, True)

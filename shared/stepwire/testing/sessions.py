@@ -15,7 +15,8 @@ from stepwire.flow.types import State
 
 if TYPE_CHECKING:
     from stepwire.data.session import StepTransaction
-    from stepwire.testing.database import FakeDatabase, GivenDatabase
+    from stepwire.testing.database import GivenDatabase
+    from stepwire.testing.fakes import FakeDatabase
     from stepwire.testing.locks import Locks
 
 
@@ -64,7 +65,8 @@ class Sessions:
             Misuse: what was given is no database.
         """
         if self._made is None:
-            from stepwire.testing.database import FakeDatabase, GivenDatabase  # noqa: PLC0415 - see above
+            from stepwire.testing.database import GivenDatabase  # noqa: PLC0415 - see above
+            from stepwire.testing.fakes import FakeDatabase  # noqa: PLC0415
 
             fake = self._given is None
             self._made = FakeDatabase(self._locks.insync.get) if fake else GivenDatabase(self._given)
