@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -105,16 +105,16 @@ class Transaction:
             there = await processes.existing(self.connection, [process_id])
             (self._held if there else self._unknown).add(process_id)
 
-    async def _take_rows(self, rows: list[Sequence[Any]]) -> None:
+    async def _take_rows(self, rows: list[Mapping[str, Any]]) -> None:
         manifests = self.surroundings.manifests
         reported = {m for i in self.results if (m := getattr(i.result, "manifest", None))}
-        await manifests.need(self.connection, {row[2] for row in rows} | reported)
+        await manifests.need(self.connection, {row["manifest"] for row in rows} | reported)
         for row in rows:
-            self.ledger.rows[row[0]] = processes.read_row(row, manifests[row[2]])
-            self.now = row[37]
-            if row[39] is not None:
-                self.ledger.replies[row[16]] = row[39]
-        behind = [row[0] for row in rows if row[38]]
+            self.ledger.rows[row["process_id"]] = processes.read_row(row, manifests[row["manifest"]])
+            self.now = row["now"]
+            if row["reply_to"] is not None:
+                self.ledger.replies[row["pending_command"]] = row["reply_to"]
+        behind = [row["process_id"] for row in rows if row["behind"]]
         if behind:
             await self._take_asides(behind)
 

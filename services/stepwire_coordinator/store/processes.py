@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -29,7 +29,8 @@ _COLUMNS = """
 LOAD = text(f"""
 SELECT {_COLUMNS}, clock_timestamp() AS now, EXISTS (
     SELECT 1 FROM stepwire_engine.set_aside AS s WHERE s.process_id = p.process_id) AS behind, (
-    SELECT c.reply_to FROM stepwire_engine.commands AS c WHERE c.command_id = p.pending_command), traceparent
+    SELECT c.reply_to FROM stepwire_engine.commands AS c WHERE c.command_id = p.pending_command) AS reply_to,
+    traceparent
 FROM stepwire_engine.processes AS p
 WHERE process_id = ANY(CAST(:process_ids AS uuid[]))
 ORDER BY process_id
@@ -181,43 +182,51 @@ class Loaded:
         return None if self.changed else self.modified_at
 
 
-def read_row(row: Sequence[Any], manifest: Manifest) -> Loaded:
+def read_row(row: Mapping[str, Any], manifest: Manifest) -> Loaded:
     """A row of `LOAD` as a process."""
     process = Process(
-        id=row[0],
-        workflow=row[1],
+        id=row["process_id"],
+        workflow=row["workflow"],
         manifest=manifest,
-        status=Status(row[3]),
-        node=row[4],
-        attempt=row[5],
-        epoch=row[6],
-        runnable=row[7],
-        granted=row[8],
-        alone=row[9],
-        lost=row[10],
-        queue=row[11],
-        log_seq=row[12],
-        state_bytes=row[13],
-        is_task=row[14],
-        command_id=row[15],
-        pending_command=row[16],
-        subscription_id=row[17],
-        held_locks=tuple(row[18]),
-        deadline=row[19],
-        failure=row[20],
-        last_step=row[21],
-        assignee=row[22],
-        failed_reason=row[23],
-        traceback=row[24],
-        form=row[25],
-        waiting_on=row[26],
-        progress=row[27],
-        reporter=row[28],
-        labels=row[29],
-        on_conflict=row[35],
-        priority=row[36],
+        status=Status(row["status"]),
+        node=row["node"],
+        attempt=row["attempt"],
+        epoch=row["epoch"],
+        runnable=row["runnable"],
+        granted=row["granted"],
+        alone=row["alone"],
+        lost=row["lost"],
+        queue=row["queue"],
+        log_seq=row["log_seq"],
+        state_bytes=row["state_bytes"],
+        is_task=row["is_task"],
+        command_id=row["command_id"],
+        pending_command=row["pending_command"],
+        subscription_id=row["subscription_id"],
+        held_locks=tuple(row["held_locks"]),
+        deadline=row["deadline"],
+        failure=row["failure"],
+        last_step=row["last_step"],
+        assignee=row["assignee"],
+        failed_reason=row["failed_reason"],
+        traceback=row["traceback"],
+        form=row["form"],
+        waiting_on=row["waiting_on"],
+        progress=row["progress"],
+        reporter=row["reporter"],
+        labels=row["labels"],
+        on_conflict=row["on_conflict"],
+        priority=row["priority"],
     )
-    return Loaded(process, row[30], row[31], row[32], started_at=row[33], modified_at=row[34], traceparent=row[40])
+    return Loaded(
+        process,
+        row["event_seq"],
+        row["callback_key"],
+        row["secret_id"],
+        started_at=row["started_at"],
+        modified_at=row["last_modified_at"],
+        traceparent=row["traceparent"],
+    )
 
 
 async def load(
@@ -225,7 +234,7 @@ async def load(
     process_ids: Iterable[UUID],
     *,
     wait: bool = False,
-) -> list[Sequence[Any]]:
+) -> list[Mapping[str, Any]]:
     """Lock and read processes in the order of their ids; held ones are left out unless `wait`."""
     statement = LOAD_WAITING if wait else LOAD
     return list(await connection.execute(statement, {"process_ids": sorted(process_ids)}))

@@ -12,4 +12,4 @@ class Connection(Protocol):
     """Runs one statement within what its owner has begun."""
 
     async def execute(self, statement: TextClause, parameters: Mapping[str, Any] | None = None, /) -> Any:
-        """Run a statement; the answer holds its rows, which are read by position."""
+        """Run a statement; the answer holds its rows, which are read by position or by name."""
