@@ -146,9 +146,11 @@ async def test_refusals_say_why(connect: Connect) -> None:
             await client.start("client_order", {"nonsense": 1})
         assert refused.value.reason == "invalid_input"
         assert {error["type"] for error in refused.value.errors} == {"missing", "extra_forbidden"}
+        process_id = await client.start("client_failing")
+        await client.abort(process_id)
         with pytest.raises(Refused) as refused:
-            await client.resume(uuid4())
-        assert refused.value.reason == "unknown_process"
+            await client.resume(process_id)
+        assert refused.value.reason == "wrong_status"
 
 
 async def test_a_failed_step_is_repaired(stack: Stack, connect: Connect) -> None:
@@ -199,7 +201,8 @@ async def test_following_goes_on_after_a_break(stack: Stack) -> None:
         events = client.follow(process_id)
         first = asyncio.ensure_future(anext(events))
         # The stream has taken the connection of the start; the second is made when the stream is open.
-        await proxy.connected(2)
+        async with asyncio.timeout(SECONDS):
+            await proxy.connected(2)
         await proxy.cut()
         await straight.resume(process_id, {"confirmed": True})
         await reached(straight, process_id, "awaiting_callback")

@@ -10,7 +10,17 @@ from pathlib import Path
 import httpx
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from tests.docs.blocks import ROOT
+
 NAMES = ("curl", "kcat")
+SCRIPT = """#!{python}
+import sys
+
+sys.path.insert(0, {root!r})
+from tests.docs.standins import {name}
+
+{name}()
+"""
 
 
 def install(folder: Path) -> Path:
@@ -18,7 +28,8 @@ def install(folder: Path) -> Path:
     folder.mkdir()
     for name in NAMES:
         path = folder / name
-        path.write_text(f"#!{sys.executable}\nfrom tests.docs.standins import {name}\n\n{name}()\n", encoding="utf-8")
+        script = SCRIPT.format(python=sys.executable, root=str(ROOT), name=name)
+        path.write_text(script, encoding="utf-8")
         path.chmod(0o755)
     return folder
 
