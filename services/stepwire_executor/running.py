@@ -18,6 +18,7 @@ from stepwire.flow.errors import StepwireError
 from stepwire.flow.outcomes import StepOutcome, step_error
 from stepwire.flow.serialization import Delta
 from stepwire.flow.types import NodeKind
+from stepwire.process.walk import begun_again
 from stepwire_executor.attempts import Attempts
 from stepwire_executor.checks import Asked, Checks
 from stepwire_executor.engine_nodes import LOCK, NAMED, REACHED, arguments_of
@@ -86,6 +87,8 @@ class Runner:
         reason = await self._reason_to_stop(run)
         if reason is not None:
             return await self._end(run, reason)
+        if run.asks:
+            return await self._may_retry(run)
         recorded = run.outcomes.pop((run.node, run.attempt), None)
         if recorded is not None:
             return await self._repeat(run, recorded)
@@ -138,6 +141,16 @@ class Runner:
         if refused is not None:
             return await self._refuse(run, refused.fault())
         return await self._execute(run, node, resume(run.pages, run.user))
+
+    async def _may_retry(self, run: Run) -> bool:
+        again = begun_again(run.plan.manifest, run.node).path
+        try:
+            refused = await self._checks.authorize(run.plan.at(again).step.retry_auth_callback, run.user)
+        except DatabaseAway as error:
+            return await self._ask_later(run, error)
+        if refused is not None:
+            return await self._refuse(run, refused.fault())
+        return await self._end(run, "allowed")
 
     async def _engine_node(self, run: Run, node: NodePlan) -> bool:
         if node.kind is NodeKind.LOCK and run.claim.granted and not run.steps_done:

@@ -17,7 +17,7 @@ from stepwire.flow.lists import Step
 from stepwire.flow.runner import callback_result
 from stepwire.flow.serialization import Delta, fold
 from stepwire.flow.types import State
-from stepwire.process.model import top_of
+from stepwire.process.model import RETRYABLE, top_of
 from stepwire_executor.plans import GroupLimit, WorkflowPlan
 
 GOES_ON = frozenset({"success", "skipped"})
@@ -71,6 +71,11 @@ class Run:
     def traceparent(self) -> str:
         """The trace its steps belong to."""
         return self.headers[0][1].decode()
+
+    @property
+    def asks(self) -> bool:
+        """Whether it is only to ask who may retry what has failed: nothing else of a failed process is dispatched."""
+        return self.claim.status in RETRYABLE
 
     @property
     def reporter(self) -> str:

@@ -8,7 +8,7 @@ from uuid import NAMESPACE_URL, uuid5
 import pytest
 
 from tests.behaviours.doors import HttpDoor, KafkaDoor
-from tests.behaviours.driver import Driver, handed_out
+from tests.behaviours.driver import Driver, Refused, handed_out
 
 
 def route_in(part: dict[str, Any]) -> str:
@@ -46,6 +46,23 @@ def test_b17_a_callback_step_begins_with_state_as_it_was(driver: Driver) -> None
     driver.post_callback(process_id, handed_out(again), {"number": 2})
     seen = driver.wait(process_id, "completed")
     assert (driver.told(process_id), seen.state["answer"]) == (["nothing", "nothing"], {"number": 2})
+
+
+@pytest.mark.parametrize("workflow", ["b18_guarded", "b18_guarded_workflow"])
+def test_b18_who_may_retry_is_asked(driver: Driver, workflow: str) -> None:
+    """Whoever may not is refused, and nothing has changed; whoever may is not."""
+    process_id = driver.start(workflow, reporter="jane")
+    failed = driver.wait(process_id, "failed")
+    driver.open_gate(process_id)
+    with pytest.raises(Refused) as refused:
+        driver.resume(process_id, user="mallory")
+    assert (refused.value.reason, refused.value.status) in (("not_allowed", 403), ("not_allowed", None))
+    assert "mallory" in refused.value.detail
+    seen = driver.wait(process_id, "failed")
+    assert (seen.outcomes, seen.failed_reason) == (failed.outcomes, failed.failed_reason)
+    driver.resume(process_id, user="jane")
+    seen = driver.wait(process_id, "completed")
+    assert (seen.state["passed"], [step.attempt for step in seen.steps if step.status == "success"][-1]) == (True, 2)
 
 
 def test_a12_a_payload_lands_behind_the_lens(driver: Driver) -> None:

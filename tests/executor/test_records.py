@@ -51,6 +51,7 @@ def run() -> Run:
         secret_id=None,
         callback_key=None,
         traceparent=None,
+        status="running",
         snapshot=b'{"a": 1}',
         body=None,
         outcomes=[],

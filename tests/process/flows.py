@@ -72,6 +72,18 @@ def plain() -> StepList:
     return begin >> reserve >> configure
 
 
+@step("Careful", retry_auth_callback=always)
+def careful() -> None:
+    """Do nothing."""
+
+
+@workflow("Retries are asked for", target=Target.CREATE)
+def guarded() -> StepList:
+    """A step and a group whose retry somebody has to allow, and a step of everybody's."""
+    group = step_group("Group", begin >> reserve >> call, retry_auth_callback=always)
+    return begin >> careful >> group >> configure
+
+
 @workflow("A form first", initial_input_form=form, target=Target.CREATE)
 def checked() -> StepList:
     """Start, a step, Done, behind a form."""

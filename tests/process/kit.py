@@ -70,6 +70,11 @@ def checking_at(workflow: Workflow, node: str, **values: Any) -> Process:
     return suspended_at(workflow, node, **{"runnable": True, "pending_command": "resume-1", **values})
 
 
+def asking_at(workflow: Workflow, node: str, **values: Any) -> Process:
+    """A process that has failed, of which somebody is just asked whether it may be retried."""
+    return failed_at(workflow, node, **{"runnable": True, "pending_command": "resume-1", **values})
+
+
 def awaiting_at(workflow: Workflow, node: str, **values: Any) -> Process:
     """A process that waits for the callback of `node`, with a deadline at `NOW`."""
     common: dict[str, Any] = {

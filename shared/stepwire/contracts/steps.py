@@ -19,7 +19,7 @@ StepStatusWord = Literal[
     "abort",
     "rejected",
 ]
-RunEndReason = Literal["budget", "revoked", "pause", "drain", "unserved", "lost"]
+RunEndReason = Literal["budget", "revoked", "pause", "drain", "unserved", "lost", "allowed"]
 
 
 class RunSteps(Record):

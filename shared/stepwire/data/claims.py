@@ -40,6 +40,7 @@ class Claimed(NamedTuple):
     secret_id: str | None
     callback_key: bytes | None
     traceparent: str | None
+    status: str
     snapshot: bytes | None
     body: bytes | None
     outcomes: list[bytes]
@@ -55,7 +56,7 @@ class Waiting(NamedTuple):
 
 
 _COLUMNS = """p.process_id, p.epoch, p.workflow, p.node, p.attempt, p.queue, p.granted, p.alone, p.prefix,
-        p.reporter, p.subscription_id, p.secret_id, p.callback_key, p.traceparent"""
+        p.reporter, p.subscription_id, p.secret_id, p.callback_key, p.traceparent, p.status"""
 
 # Outcomes are looked for at every claim. They can be there whenever an epoch was raised without progress: after a lost
 # claim, but also after a revocation, a drain or a gap whose run had committed a step just before. Telling these from

@@ -27,6 +27,7 @@ FORMAT = 1
 _SECONDS = ("timeout_seconds", "callback_timeout_seconds")
 _POLICY = (
     "retry",
+    "guarded",
     "timeout_seconds",
     "callback_timeout_seconds",
     "extended_by_progress",
@@ -51,6 +52,7 @@ class ManifestNode:
         callback_timeout_seconds: How long its callback is awaited.
         extended_by_progress: News about its callback begin that time anew.
         assignee: Who is to act, of an input.
+        guarded: Its author wants to be asked who may retry it.
         result_key: Where the payload of its callback is put.
         callback_route_key: Where its action finds the route.
         focused: A lens is around it: it works on a part of State.
@@ -71,6 +73,7 @@ class ManifestNode:
     callback_timeout_seconds: float | None = None
     extended_by_progress: bool = False
     assignee: str | None = None
+    guarded: bool = False
     result_key: str | None = None
     callback_route_key: str | None = None
     focused: bool = False
@@ -126,6 +129,7 @@ _DEFAULTS: dict[str, Any] = {
     "callback_timeout_seconds": None,
     "extended_by_progress": False,
     "assignee": None,
+    "guarded": False,
     "result_key": None,
     "callback_route_key": None,
     "focused": False,

@@ -80,7 +80,7 @@ class Workflow:
             workflow=self.name,
             description=self.description,
             target=self.target,
-            nodes=tuple(_node(str(i), s, self.queue, focused=False) for i, s in enumerate(self.steps, start=1)),
+            nodes=tuple(_node(str(i), s, self._outside) for i, s in enumerate(self.steps, start=1)),
             has_form=self.initial_input_form is not None,
             has_predicate=predicate is not None,
             builtin_predicate=predicate.name if isinstance(predicate, BuiltinPredicate) else None,
@@ -90,7 +90,11 @@ class Workflow:
     @cached_property
     def _by_path(self) -> dict[str, Step]:
         numbered = enumerate(self.steps, start=1)
-        return {path: found for i, top in numbered for path, found in _paths(str(i), top, (), None)}
+        return {path: found for i, top in numbered for path, found in _paths(str(i), top, self._outside)}
+
+    @property
+    def _outside(self) -> _Around:
+        return _Around(self.queue, guard=self.retry_auth_callback)
 
     def step_at(self, path: str) -> Step:
         """Return the step at `path` as the runner needs it: with the lenses and the retry policy of its groups.
@@ -210,15 +214,33 @@ def _first_line(function: Callable[..., Any]) -> str:
     return lines[0].strip() if lines else ""
 
 
-def _node(path: str, step: Step, queue: str, *, focused: bool) -> ManifestNode:
-    within = focused or bool(step.lenses)
-    own_queue = queue if step.queue is None else step.queue
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What a node has from the groups around it, and from its workflow."""
+
+    queue: str
+    lenses: tuple[Lens, ...] = ()
+    retry: Retry | None = None
+    guard: Authorizer | None = None
+
+    def over(self, step: Step) -> _Around:
+        """What the sub-steps of `step` have."""
+        queue = self.queue if step.queue is None else step.queue
+        return _Around(queue, (*self.lenses, *step.lenses), step.retry or self.retry, self.guard_of(step))
+
+    def guard_of(self, step: Step) -> Authorizer | None:
+        """Who may ask for a retry of `step`."""
+        return step.retry_auth_callback or self.guard
+
+
+def _node(path: str, step: Step, around: _Around) -> ManifestNode:
+    within = around.over(step)
     numbered = enumerate(step.children, start=1)
     return ManifestNode(
         path=path,
         kind=step.kind,
         name=step.name,
-        queue=DEFAULT_QUEUE if step.kind.is_engine else own_queue,
+        queue=DEFAULT_QUEUE if step.kind.is_engine else within.queue,
         conditional=step.conditional,
         checked=step.checked,
         retry=None if step.retry is None else step.retry.named(),
@@ -226,20 +248,28 @@ def _node(path: str, step: Step, queue: str, *, focused: bool) -> ManifestNode:
         callback_timeout_seconds=step.callback_timeout_seconds,
         extended_by_progress=step.extended_by_progress,
         assignee=step.assignee,
+        guarded=within.guard is not None,
         result_key=step.result_key,
         callback_route_key=step.callback_route_key,
-        focused=within,
+        focused=bool(within.lenses),
         retry_from=step.retry_from,
         lock=step.lock,
         on_conflict=step.on_conflict,
-        children=tuple(_node(f"{path}.{i}", child, own_queue, focused=within) for i, child in numbered),
+        children=tuple(_node(f"{path}.{i}", child, within) for i, child in numbered),
     )
 
 
-def _paths(path: str, step: Step, outer: tuple[Lens, ...], retry: Retry | None) -> Iterator[tuple[str, Step]]:
-    seen = step.seen_through(outer)
-    if seen.retry is None and retry is not None:
-        seen = replace(seen, retry=retry)
-    yield path, seen
+def _paths(path: str, step: Step, around: _Around) -> Iterator[tuple[str, Step]]:
+    yield path, _seen(step, around)
+    within = around.over(step)
     for number, child in enumerate(step.children, start=1):
-        yield from _paths(f"{path}.{number}", child, seen.lenses, seen.retry)
+        yield from _paths(f"{path}.{number}", child, within)
+
+
+def _seen(step: Step, around: _Around) -> Step:
+    """The step with what it has from around it; itself where that is nothing."""
+    retry, guard = step.retry or around.retry, around.guard_of(step)
+    seen = step.seen_through(around.lenses)
+    if retry is seen.retry and guard is seen.retry_auth_callback:
+        return seen
+    return replace(seen, retry=retry, retry_auth_callback=guard)

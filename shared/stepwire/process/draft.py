@@ -10,7 +10,7 @@ from stepwire.contracts.events import process_event
 from stepwire.contracts.reasons import Reason
 from stepwire.process.decision import Answer, Decision, Emission, LogEntry, Note, Timer
 from stepwire.process.holding import in_line, keys_of, wanted
-from stepwire.process.model import START_CHECK, Process, Status, copy_of, subscription_of
+from stepwire.process.model import RETRYABLE, START_CHECK, Process, Status, copy_of, subscription_of
 
 
 class Draft:
@@ -77,11 +77,12 @@ class Draft:
     def dispatch(self) -> None:
         """Send a run from the position, in a new epoch."""
         self.decision.dispatch = True
-        suspended = self.process.status is Status.SUSPENDED
+        # While somebody is asked whether it may go on, it waits as before for everybody else.
+        waits = self.process.status in {Status.SUSPENDED, *RETRYABLE}
         self.change(
             epoch=self.process.epoch + 1,
             runnable=True,
-            waiting_on=self.process.waiting_on if suspended else None,
+            waiting_on=self.process.waiting_on if waits else None,
             queue=self._queue(),
         )
 

@@ -88,6 +88,11 @@ class Process:
         """Whether nothing will ever happen to this process again."""
         return self.status in FINISHED
 
+    @property
+    def asking(self) -> bool:
+        """Whether an executor is just asked whether this process may be retried."""
+        return self.runnable and self.status in RETRYABLE
+
 
 def copy_of(process: Process) -> Process:
     """A process of its own with the same values."""

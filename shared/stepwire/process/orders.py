@@ -10,18 +10,16 @@ from stepwire.process.decision import Decision, InputGiven, LogEntry
 from stepwire.process.draft import Draft
 from stepwire.process.model import FINISHED, RETRYABLE, START_CHECK, Process, Status, parent_of, top_of
 from stepwire.process.starting import refuse_start
-from stepwire.process.walk import begin_again, go_on
+from stepwire.process.walk import begun_again, go_on, retried
 
 
 def resume(process: Process, command: ResumeProcess, draft: Draft) -> Decision:
     """Check given input, retry what failed, or refuse."""
     if process.status is Status.SUSPENDED and not process.runnable:
         return _check_input(draft, command)
-    if process.status in RETRYABLE:
+    if process.status in RETRYABLE and not process.runnable:
         return _retry(draft, command)
-    busy = process.status is Status.SUSPENDED
-    why = "input is being checked" if busy else "there is nothing to resume"
-    detail = f"process {process.id} is {process.status.value} and {why}"
+    detail = f"process {process.id} is {process.status.value} and {_why_not_resume(process)}"
     draft.refuse(command.command_id, Reason.WRONG_STATUS, detail)
     return draft.decision
 
@@ -97,11 +95,21 @@ def _check_input(draft: Draft, command: ResumeProcess) -> Decision:
     return draft.decision
 
 
+def _why_not_resume(process: Process) -> str:
+    if process.asking:
+        return "somebody is just being asked about a retry"
+    return "input is being checked" if process.status is Status.SUSPENDED else "there is nothing to resume"
+
+
 def _retry(draft: Draft, command: ResumeProcess) -> Decision:
+    process = draft.process
+    if begun_again(process.manifest, process.node).guarded:
+        # Only an executor can ask the author's hook; until it has, nothing changes.
+        draft.change(pending_command=command.command_id)
+        draft.dispatch()
+        return draft.decision
     draft.answer(command.command_id)
-    draft.change(status=Status.RUNNING, waiting_on=None)
-    draft.emit("resumed")
-    return begin_again(draft)
+    return retried(draft)
 
 
 def _take_back(draft: Draft) -> None:
@@ -130,6 +138,8 @@ def _aborted_entry(draft: Draft, user: str, reason: str | None) -> LogEntry:
 
 
 def _why_not_skip(process: Process, command: SkipStep) -> str | None:
+    if process.asking:
+        return f"somebody is just being asked whether process {process.id} may be retried"
     if process.status not in RETRYABLE or process.node == START_CHECK:
         return f"process {process.id} is {process.status.value}; only a failed step can be skipped"
     top = top_of(process.node)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from stepwire.contracts.steps import (
@@ -16,12 +17,12 @@ from stepwire.contracts.steps import (
 )
 from stepwire.flow.manifest import ManifestNode
 from stepwire.flow.types import NodeKind
-from stepwire.process.decision import Decision, LogEntry
+from stepwire.process.decision import Decision, LogEntry, Timer
 from stepwire.process.draft import Draft
 from stepwire.process.happenings import Unusable
 from stepwire.process.model import START_CHECK, Process, Status, order_of, parent_of
 from stepwire.process.starting import check_passed, check_refused
-from stepwire.process.walk import first_position, go_on, perform, skip_engine_node
+from stepwire.process.walk import first_position, go_on, perform, retried, skip_engine_node
 
 Result = StepReported | EngineNodeReached | RunEnded | StepProgressed
 
@@ -148,8 +149,19 @@ def input_refused(draft: Draft, event: StepReported) -> Decision:
         detail=fault.message,
         errors=tuple(fault.errors or ()),
     )
+    if draft.process.asking:
+        return _waits_on(draft)
     waiting = {"kind": "input", "detail": _name(draft, event), "who": draft.process.assignee}
     draft.stop(Status.SUSPENDED, waiting_on=waiting)
+    return draft.decision
+
+
+def _waits_on(draft: Draft) -> Decision:
+    """A retry was not allowed: nothing has changed but the epoch, to which its next retry by itself must belong."""
+    until = (draft.process.waiting_on or {}).get("until")
+    if until is not None:
+        draft.decision.timers.append(Timer("retry", datetime.fromisoformat(until)))
+    draft.change(runnable=False)
     return draft.decision
 
 
@@ -170,8 +182,10 @@ def _with_name(node: ManifestNode, event: EngineNodeReached) -> ManifestNode:
 
 
 def run_ended(draft: Draft, event: RunEnded) -> Decision:
-    """The run stopped without a result (budget, drain): go on in a new run, same attempt."""
-    del event
+    """The run stopped without a result (budget, drain): go on in a new run, same attempt; or a retry is allowed."""
+    if event.reason == "allowed" and draft.process.asking:
+        draft.settle_pending()
+        return retried(draft)
     draft.dispatch()
     return draft.decision
 

@@ -25,12 +25,12 @@ from stepwire.process.results import judge, set_deadline
 from stepwire.process.starting import accept_after_lock, refuse_start, wish_at_accept
 from stepwire.process.walk import (
     acquired,
-    begin_again,
     fail_engine_node,
     freed,
     grant,
     lock_again,
     resource_wish,
+    retried,
     stand_in_line,
     subscription_wish,
     unlocked,
@@ -172,9 +172,7 @@ def _given_back(process: Process, event: LockDecided, draft: Draft) -> Decision:
 def _retry_due(process: Process, draft: Draft) -> Decision:
     if process.status is not Status.WAITING:
         return draft.drop("stale_timer")
-    draft.change(status=Status.RUNNING, waiting_on=None)
-    draft.emit("resumed")
-    return begin_again(draft)
+    return retried(draft)
 
 
 def _callback_timed_out(process: Process, draft: Draft) -> Decision:

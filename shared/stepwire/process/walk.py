@@ -286,6 +286,13 @@ def _entry(
     )
 
 
+def retried(draft: Draft) -> Decision:
+    """A process that has stopped goes on with another attempt."""
+    draft.change(status=Status.RUNNING, waiting_on=None)
+    draft.emit("resumed")
+    return begin_again(draft)
+
+
 def begin_again(draft: Draft) -> Decision:
     """Try the node at the position once more, as a new attempt; what the engine performs itself needs no run."""
     again = begun_again(draft.process.manifest, draft.process.node)

@@ -15,7 +15,7 @@ import orjson
 
 from stepwire.contracts.base import encode
 from stepwire.contracts.commands import StartProcess
-from stepwire.contracts.steps import AnyResult, EngineNodeReached, StepProgressed, StepReported, decode_result
+from stepwire.contracts.steps import AnyResult, EngineNodeReached, RunEnded, StepProgressed, StepReported, decode_result
 from stepwire.contracts.tokens import callback_route, make_token
 from stepwire.flow import forms, runner
 from stepwire.flow.callbacks import CallbackRoute
@@ -31,7 +31,7 @@ from stepwire.flow.serialization import Delta, fold
 from stepwire.flow.types import NodeKind, State
 from stepwire.flow.workflows import Workflow
 from stepwire.process.model import START_CHECK, Process, parent_of, subscription_of, top_of
-from stepwire.process.walk import entered, first_position, following
+from stepwire.process.walk import begun_again, entered, first_position, following
 from stepwire.testing.failures import Failures
 from stepwire.testing.sessions import Sessions, Work
 
@@ -88,6 +88,9 @@ class Run:
         if self.node == START_CHECK:
             yield self._report(START_CHECK, *self._start_check())
             return
+        if self.process.asking:
+            yield self._may_retry()
+            return
         granted = self.process.granted
         while True:
             result = self._next(granted=granted)
@@ -96,6 +99,17 @@ class Run:
                 return
             granted, self.given = False, None
             self.payload = self._placed = None
+
+    def _may_retry(self) -> AnyResult:
+        step = self.workflow.step_at(begun_again(self.workflow.manifest, self.node).path)
+        user = self.given.user if self.given is not None else None
+        try:
+            allowed = settle(is_authorized(step.retry_auth_callback, user))
+        except Exception as error:  # noqa: BLE001 - a hook that breaks has not said yes
+            return self._report(self.node, *_refused("not_allowed", step_error(error).message))
+        if not allowed:
+            return self._report(self.node, *_refused("not_allowed", f"{user} may not do this"))
+        return RunEnded(**self._head(self.node), reason="allowed")
 
     def _next(self, *, granted: bool) -> AnyResult:
         step = self.workflow.step_at(self.node)

@@ -160,6 +160,32 @@ def a_progress() -> StepList:
     return init >> work_for_long >> done
 
 
+async def only_jane(user: str | None) -> bool:
+    """Allow one user."""
+    return user == "jane"
+
+
+@step("Fail until Jane may", retry_auth_callback=only_jane)
+def fail_until_jane() -> State:
+    """Fail while the gate is closed."""
+    tell("try")
+    if not is_open():
+        raise RuntimeError("the gate is closed")
+    return {"passed": True}
+
+
+@workflow("Retried by Jane alone")
+def b18_guarded() -> StepList:
+    """Not everybody may repair it, also not within a group."""
+    return init >> step_group("Careful", fail_until_jane, retry_from="failed") >> done
+
+
+@workflow("Retried by whoever may start it", authorize_callback=only_jane)
+def b18_guarded_workflow() -> StepList:
+    """The hook of the workflow holds where no step has its own."""
+    return init >> fail_until_open >> done
+
+
 @retrystep("Never again", retry=Retry(delay_seconds=0.01))
 def never_again() -> None:
     """Know that it is hopeless."""

@@ -41,11 +41,16 @@ class Run:
     begun: bool = True
     ended: bool = False
     revoked: bool = False
+    asks: bool = False
 
     def step(self, outcome: str) -> list[Result]:
         """Execute one node, with `outcome` where the node allows it; what is published of it."""
         if outcome in {"end", "pause"}:
             return self._stop(RunEnded, reason="drain" if outcome == "end" else "pause")
+        if self.asks:
+            refused = outcome in {"skip", "fail"} or self.pages == [INVALID]
+            values = {"status": "rejected", **self._report(delta={})}
+            return self._stop(StepReported, **values) if refused else self._stop(RunEnded, reason="allowed")
         if outcome == "progress":
             return [self._record(StepProgressed, progress="half"), *self.step("success")]
         if outcome in DELAYS or outcome == "fail":
@@ -166,4 +171,5 @@ def claim(process: Process, pages: list[dict[str, Any]] | None, names: UUID | No
         pages,
         process.subscription_id,
         names,
+        asks=process.asking,
     )

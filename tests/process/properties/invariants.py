@@ -95,7 +95,8 @@ def _check_place(before: Process, after: Process, event: object) -> None:
     if top_of(after.node) != top_of(before.node):
         assert after.attempt == 1, "attempts are counted per node"
     elif after.attempt != before.attempt:
-        assert isinstance(event, (ResumeProcess, TimerFired)), "only a retry raises the attempt"
+        allowed = isinstance(event, RunEnded) and before.asking
+        assert allowed or isinstance(event, (ResumeProcess, TimerFired)), "only a retry raises the attempt"
         assert after.attempt == before.attempt + 1, "by one"
         assert after.node == first_position(_again(before)), "and begins anew what failed"
 
@@ -220,8 +221,10 @@ def check_waiting(row: Row, timers: Timers, table: LockTable) -> None:
         assert process.held_locks == (), "a finished process holds a lock"
         return
     if process.runnable:
-        assert process.status in {Status.CREATED, Status.RUNNING, Status.SUSPENDED}, "who waits does not run"
-        assert (process.waiting_on is not None) is (process.status is Status.SUSPENDED)
+        running = process.status in {Status.CREATED, Status.RUNNING, Status.SUSPENDED}
+        assert running or (process.asking and process.pending_command), "who waits does not run"
+        waits = process.status in {Status.SUSPENDED, Status.WAITING}
+        assert (process.waiting_on is not None) is waits
         answered = process.status is Status.RUNNING or (process.status, process.node) == (Status.CREATED, START_CHECK)
         assert answered or process.pending_command is not None, "a command is checked that nobody gave"
         assert process.status is not Status.RUNNING or process.pending_command is None

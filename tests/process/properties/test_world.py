@@ -58,6 +58,8 @@ WORKFLOWS: tuple[Workflow, ...] = (
     flows.queues,
     flows.aborting,
     flows.grouped,
+    flows.guarded,
+    flows.guarded,
     flows.going_on,
     flows.going_on,
     flows.choosing_groups,
