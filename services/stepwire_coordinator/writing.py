@@ -14,7 +14,7 @@ from stepwire.process.decision import LogEntry
 from stepwire.process.history import History
 from stepwire_coordinator.ledger import FinalAnswer, Ledger
 from stepwire_coordinator.publication import Publication, answer_data, publish_all
-from stepwire_coordinator.store import commands, inbox, journal, locks, processes
+from stepwire_coordinator.store import commands, inbox, journal, locks, process_rows, processes
 from stepwire_coordinator.store.commands import AnswerRow
 from stepwire_coordinator.store.parts import Parts
 from stepwire_coordinator.store.processes import Loaded
@@ -48,9 +48,9 @@ def _add_rows(parts: Parts, ledger: Ledger) -> None:
     born = [row for row in changed if row.born is not None]
     old = [row for row in changed if row.born is None]
     if born:
-        parts.add("born", processes.INSERT_PART, processes.insert_values(born))
+        parts.add("born", process_rows.INSERT_PART, process_rows.insert_values(born))
     if old:
-        parts.add("old", processes.UPDATE_PART, processes.update_values(old))
+        parts.add("old", process_rows.UPDATE_PART, process_rows.update_values(old))
 
 
 def _add_journal(parts: Parts, tx: Transaction) -> None:
