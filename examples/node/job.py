@@ -1,7 +1,7 @@
 """The main job: thirty orders are published, an operator confirms, and what came of it is proven by counting.
 
 `make demo` plays it beside services that it starts, and kills one. `python -m examples.node.job` plays it against
-services that run elsewhere: they are named by the settings of Stepwire, NODE_GATEWAY_URL and NODE_OSS_URL.
+services that run elsewhere: they are named by the settings of Stepwire and NODE_OSS_URL.
 """
 
 from __future__ import annotations
@@ -194,11 +194,10 @@ def main() -> None:
     """Play the job against the services that the environment names."""
     settings = load_settings()
     configure_logging("job", level="ERROR")
-    places = Places(
-        settings.database_url, settings.kafka_bootstrap, os.environ["NODE_GATEWAY_URL"], os.environ["NODE_OSS_URL"]
-    )
+    gateway = settings.gateway_url or f"http://{settings.gateway_host}:{settings.gateway_port}"
+    oss = os.environ.get("NODE_OSS_URL", "http://127.0.0.1:9000")
     screen = Screen()
-    holds = asyncio.run(Job(places, screen).run())
+    holds = asyncio.run(Job(Places(settings.database_url, settings.kafka_bootstrap, gateway, oss), screen).run())
     screen.say("every order was worked on exactly once" if holds else "the proof does not hold", "bold")
     sys.exit(0 if holds else 1)
 
