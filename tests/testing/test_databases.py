@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,9 +15,14 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sess
 from sqlalchemy.pool import StaticPool
 
 from stepwire import (
+    FormPage,
+    PredicateContext,
+    RunPredicateFail,
+    RunPredicatePass,
     State,
     StepList,
     Target,
+    conditional,
     current,
     done,
     init,
@@ -33,6 +38,7 @@ from stepwire.flow.errors import CommitRefused
 from stepwire.testing import (
     InMemory,
     Misuse,
+    Refused,
     abort_workflow,
     assert_complete,
     assert_failed,
@@ -363,6 +369,38 @@ def test_a_step_that_was_aborted_writes_nothing(sqlite: Engine) -> None:
     assert [note.kind for note in result.notes] == ["late_result"]
     assert (result.status, names(sqlite)) == ("aborted", [])
     abort_workflow(result)
+
+
+def test_forms_predicates_and_conditions_may_read(sqlite: Engine) -> None:
+    """And whatever a form or a predicate writes is not kept."""
+
+    def form() -> Generator[type[FormPage], Any, State]:
+        there = db.session.scalars(select(Port.name)).all()
+        db.session.add(Port(name="from a form", speed=1))
+
+        class Which(FormPage):
+            ports: tuple[str, ...] = tuple(there)
+
+        page = yield Which
+        return {"ports": page.ports}
+
+    def predicate(context: PredicateContext) -> RunPredicatePass | RunPredicateFail:
+        known = db.session.get(Port, "xe-0")
+        return RunPredicatePass() if known else RunPredicateFail(f"no port for {context.workflow_key}")
+
+    def is_slow(_: State) -> bool:
+        return bool(db.session.get(Port, "xe-0").speed < 100)
+
+    @workflow("Reads everywhere", initial_input_form=form, run_predicate=predicate)
+    def reading() -> StepList:
+        return init >> conditional(is_slow)(name_it) >> done
+
+    engine = InMemory(session=sqlite)
+    with pytest.raises(Refused, match="predicate_failed: no port for reading"):
+        run_workflow(reading, {}, engine=engine)
+    assert_complete(run_workflow(ports, engine=engine))
+    assert_state(run_workflow(reading, {}, engine=engine), ports=["xe-0"])
+    assert names(sqlite) == ["xe-0"]
 
 
 def test_new_rows_get_keys_and_defaults() -> None:

@@ -43,6 +43,7 @@ from stepwire.testing import (
     extract_error,
     extract_state,
     post_callback,
+    post_progress,
     resume_workflow,
     run_workflow,
     skip_time,
@@ -200,6 +201,21 @@ def test_a_callback_times_out_when_its_time_has_come() -> None:
     assert (extract_error(result) or {})["message"] == "Callback timed out"
     with pytest.raises(Refused, match="await_over"):
         post_callback(result, {"serial": "X1"}, extract_state(result)["handed_out"][::-1])
+
+
+@workflow("News give more time")
+def patient() -> StepList:
+    """Waits for an hour from the last news."""
+    return init >> callback_step("Slowly", order, do_nothing, timeout=3600, extended_by_progress=True) >> done
+
+
+def test_news_give_more_time() -> None:
+    """The hour begins anew; without further news it ends."""
+    result = skip_time(run_workflow(patient), 1800)
+    post_progress(result, "half")
+    assert_awaiting_callback(skip_time(result, 3599))
+    skip_time(result, 1)
+    assert_failed(result, "Callback timed out")
 
 
 def test_the_route_that_was_handed_out_is_the_one_awaited() -> None:
