@@ -12,9 +12,9 @@ from stepwire.flow.lists import Step
 from stepwire.flow.locations import describe
 from stepwire.flow.types import NodeKind
 from stepwire.flow.workflows import Workflow
+from stepwire.testing.awaiting import settle
 from stepwire.testing.engine import sent_pages
 from stepwire.testing.errors import Misuse
-from stepwire.testing.running import settle
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
-import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,6 +29,7 @@ from stepwire.flow.types import NodeKind, State
 from stepwire.flow.workflows import Workflow
 from stepwire.process.model import START_CHECK, Process, parent_of, subscription_of, top_of
 from stepwire.process.walk import begun_again, entered, first_position, following
+from stepwire.testing.awaiting import settle
 from stepwire.testing.failures import Failures
 from stepwire.testing.sessions import Sessions, Work
 
@@ -296,38 +294,6 @@ class Run:
 
     def _awaited(self, outcome: StepOutcome) -> ManifestNode | None:
         return self.workflow.manifest.node(parent_of(self.node)) if outcome.status == "awaiting_callback" else None
-
-
-def settle(work: Awaitable[Any]) -> Any:
-    """Return what an awaitable gives, whether a loop runs in this thread or not."""
-
-    async def wait() -> Any:
-        return await work
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(wait())
-    return _in_thread(wait())
-
-
-def _in_thread(work: Coroutine[Any, Any, Any]) -> Any:
-    """An async test runs a loop here already: another one needs a thread of its own."""
-    outcome: list[Any] = []
-    raised: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            outcome.append(asyncio.run(work))
-        except BaseException as error:  # noqa: BLE001 - it is raised where it was asked for
-            raised.append(error)
-
-    thread = threading.Thread(target=contextvars.copy_context().run, args=(run,))
-    thread.start()
-    thread.join()
-    if raised:
-        raise raised[0]
-    return outcome[0]
 
 
 def _travelled(result: AnyResult) -> AnyResult:
