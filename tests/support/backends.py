@@ -1,4 +1,8 @@
-"""A PostgreSQL and a Kafka for a test session: given by environment, from packages, or in containers."""
+"""A PostgreSQL and a Kafka for a test session: given by environment, from packages, or in containers.
+
+STEPWIRE_TEST_DATABASE_URL and STEPWIRE_TEST_KAFKA_BOOTSTRAP give servers that are there; the role must be allowed to
+create databases. Else `pytest --backend=testcontainers` starts containers, and plain `pytest` servers from packages.
+"""
 
 from __future__ import annotations
 
