@@ -93,8 +93,8 @@ class SetInSync(Command):
 class ReleaseLock(Command):
     """Take a lock from the process that holds it, by its key (`subscription:<id>` or `resource:<name>`).
 
-    Refused while that process goes on by itself, unless `force`; one that failed goes on without the lock when it is
-    retried. A subscription stays out of sync. Who asked and why is noted with the process.
+    Refused while that process goes on by itself, unless `force`; one that failed takes the lock again, or waits for it,
+    before it is retried. A subscription stays out of sync. Who asked and why is noted with the process.
     """
 
     type: Literal["ReleaseLock"] = "ReleaseLock"

@@ -10,6 +10,9 @@ from stepwire.flow.manifest import Manifest, ManifestNode
 from stepwire.flow.types import NodeKind
 from stepwire.process.model import Process, parent_of
 
+LOST = "!"
+"""Before what is held: somebody took it away by hand."""
+
 
 def resource_lock(name: str) -> str:
     """Key of a lock that authors name."""
@@ -22,13 +25,28 @@ def hold(key: str, node: str) -> str:
 
 
 def key_of(held: str) -> str:
-    """The key of what is held; the lock of a subscription is held as its key."""
-    return held.rpartition("#")[0] or held
+    """The key of what is or was held; the lock of a subscription is held as its key."""
+    return (held.rpartition("#")[0] or held).removeprefix(LOST)
 
 
 def keys_of(held: Iterable[str]) -> tuple[str, ...]:
-    """The keys of what is held, each once."""
-    return tuple(dict.fromkeys(map(key_of, held)))
+    """The keys of what is held, each once; what was taken away is not among them."""
+    return tuple(dict.fromkeys(key_of(h) for h in held if not h.startswith(LOST)))
+
+
+def taken_away(held: Iterable[str], key: str) -> tuple[str, ...]:
+    """What a process holds after somebody took this lock from it: it will want it again."""
+    return tuple(LOST + h if key_of(h) == key and not h.startswith(LOST) else h for h in held)
+
+
+def given_back(held: Iterable[str], key: str) -> tuple[str, ...]:
+    """What a process holds that has this lock again."""
+    return tuple(dict.fromkeys(h.removeprefix(LOST) if key_of(h) == key else h for h in held))
+
+
+def first_lost(held: Iterable[str]) -> str:
+    """Key of a lock that was taken away and not had again; empty where there is none."""
+    return next((key_of(h) for h in held if h.startswith(LOST)), "")
 
 
 def node_of(held: str) -> str:
@@ -59,6 +77,16 @@ def in_line(process: Process) -> bool:
 def wanted(process: Process) -> str:
     """Key of the lock it waits for, in line or for a moment."""
     return str((process.waiting_on or {}).get("lock", ""))
+
+
+def wants_back(process: Process) -> bool:
+    """Whether it waits for a lock that was taken away from it, before anything is tried again."""
+    return bool((process.waiting_on or {}).get("again"))
+
+
+def waiting_again(key: str) -> dict[str, Any]:
+    """What a process waits for that wants a lock back."""
+    return {"kind": "lock", "detail": f"{told(key)} was taken away by hand", "who": None, "lock": key, "again": True}
 
 
 def waiting_in_line(key: str, holder: UUID | None) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from stepwire.process.happenings import (
     TimerFired,
     Unusable,
 )
-from stepwire.process.holding import in_line, key_of, told, wanted
+from stepwire.process.holding import given_back, in_line, taken_away, told, wanted, wants_back
 from stepwire.process.model import Process, Status, parent_of, subscription_lock
 from stepwire.process.results import judge, set_deadline
 from stepwire.process.starting import accept_after_lock, refuse_start, wish_at_accept
@@ -29,6 +29,7 @@ from stepwire.process.walk import (
     freed,
     grant,
     lock_again,
+    lost_wish,
     resource_wish,
     retried,
     stand_in_line,
@@ -115,18 +116,32 @@ def lock_decided(process: Process, event: LockDecided, draft: Draft) -> Decision
     if event.outcome == "busy":
         return lock_again(draft, event.key if event.key.startswith("resource:") else "")
     node = process.manifest.node(process.node)
+    if wants_back(process):
+        return _lost_decided(draft, node, event)
     return LOCK_NODES[node.kind](draft, node, event)
 
 
 def lock_released(process: Process, event: LockReleased, draft: Draft) -> Decision:
     """Somebody took a lock away by hand: who and why is kept with the process."""
-    kept = tuple(held for held in process.held_locks if key_of(held) != event.key)
-    if kept == process.held_locks:
+    left = taken_away(process.held_locks, event.key)
+    if left == process.held_locks:
         return draft.drop("passed")
-    draft.change(held_locks=kept)
+    draft.change(held_locks=left)
     draft.decision.release = (event.key,)
     draft.note("lock_released", {"lock": event.key, "reason": event.reason}, event.by)
     return draft.decision
+
+
+def _lost_decided(draft: Draft, node: ManifestNode, event: LockDecided) -> Decision:
+    """A lock that was taken away by hand is asked for before anything is tried again."""
+    if event.outcome == "done":
+        draft.change(held_locks=given_back(draft.process.held_locks, event.key), waiting_on=None)
+        return begin_again(draft)
+    if event.outcome == "queued":
+        return stand_in_line(draft, event.key, event.holder)
+    if event.outcome == "unknown":
+        return fail_engine_node(draft, node, _why_not_locked(draft.process, event))
+    return fail_engine_node(draft, node, _why_not_acquired(event))
 
 
 def _lock_node_decided(draft: Draft, node: ManifestNode, event: LockDecided) -> Decision:
@@ -199,6 +214,8 @@ def _wish_again(process: Process) -> LockWish:
         return wish_at_accept(process)
     if process.status is Status.REJECTED:
         return subscription_wish(process, take=False)
+    if wants_back(process):
+        return lost_wish(process, wanted(process))
     node = process.manifest.node(process.node)
     if node.kind in {NodeKind.ACQUIRE, NodeKind.RELEASE}:
         return resource_wish(process, node, wanted(process))

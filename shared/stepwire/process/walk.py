@@ -12,6 +12,7 @@ from stepwire.flow.types import NodeKind
 from stepwire.process.decision import Decision, LockWish, LogEntry
 from stepwire.process.draft import Draft
 from stepwire.process.holding import (
+    first_lost,
     hold,
     in_line,
     key_of,
@@ -22,7 +23,10 @@ from stepwire.process.holding import (
     taken_before,
     taken_beneath,
     told,
+    waiting_again,
     waiting_in_line,
+    wanted,
+    wants_back,
 )
 from stepwire.process.model import Process, Status, parent_of, subscription_lock, top_of
 
@@ -121,7 +125,7 @@ def unlocked(draft: Draft) -> Decision:
     """The unlock node is done; whether a lock was really freed is the store's event."""
     node = draft.process.manifest.node(draft.process.node)
     key = subscription_lock(draft.process.subscription_id) if draft.process.subscription_id else ""
-    kept = tuple(k for k in draft.process.held_locks if k != key)
+    kept = tuple(held for held in draft.process.held_locks if key_of(held) != key)
     draft.change(held_locks=kept, waiting_on=None, failed_reason=None, traceback=None)
     draft.log(_entry(draft, node, "success"))
     return go_on(draft, continued=False)
@@ -134,13 +138,16 @@ def lock_again(draft: Draft, resource: str = "") -> Decision:
         return draft.decision
     what = f"the row of {told(resource)}" if resource else "the subscription's row"
     waiting = {"kind": "lock", "detail": f"{what} is held by another transaction", "until": due_at.isoformat()}
+    if wants_back(draft.process):
+        waiting = {**waiting_again(wanted(draft.process)), **waiting}
     draft.change(waiting_on={**waiting, "lock": resource} if resource else waiting)
     return draft.decision
 
 
 def stand_in_line(draft: Draft, key: str, holder: UUID | None) -> Decision:
     """Another process has the lock: wait until it is this one's turn."""
-    draft.change(waiting_on=waiting_in_line(key, holder))
+    waiting = waiting_in_line(key, holder)
+    draft.change(waiting_on={**waiting, "again": True} if wants_back(draft.process) else waiting)
     return draft.decision
 
 
@@ -223,9 +230,11 @@ def _release(draft: Draft, node: ManifestNode) -> Decision:
     """Free what the node before the enclosed list took; whoever took it first frees it last."""
     opening = taken_before(draft.process.manifest, node.path)
     held = draft.process.held_locks
-    key = next((key_of(h) for h in held if node_of(h) == opening), None)
-    if key is None:
+    here = tuple(h for h in held if node_of(h) == opening)
+    if not keys_of(here):
+        draft.let_go(here)
         return skip_engine_node(draft, node)
+    key = key_of(here[0])
     if key in keys_of(h for h in held if node_of(h) != opening):
         return freed(draft, node, key)
     draft.change(runnable=False)
@@ -237,14 +246,28 @@ def resource_wish(process: Process, node: ManifestNode, key: str) -> LockWish:
     """What to ask of the database at a node that takes or frees a named lock."""
     take = node.kind is NodeKind.ACQUIRE
     queues = take and node.on_conflict != "reject"
-    holding = queues and bool(process.held_locks)
+    holding = queues and bool(keys_of(process.held_locks))
     return LockWish(take, resource=key, queues=queues, in_line=in_line(process), holding=holding)
+
+
+def lost_wish(process: Process, key: str) -> LockWish:
+    """What to ask of the database for a process that had this lock before somebody took it away."""
+    resource = key if key.startswith("resource:") else ""
+    return LockWish(
+        take=True,
+        subscription_id=None if resource else UUID(name_of(key)),
+        checked=bool(resource),
+        resource=resource,
+        queues=True,
+        in_line=in_line(process),
+        holding=bool(keys_of(process.held_locks)),
+    )
 
 
 def subscription_wish(process: Process, *, take: bool, checked: bool = True) -> LockWish:
     """What to ask of the database about the lock of the process's subscription."""
     queues = take and checked and process.on_conflict == "queue"
-    holding = queues and bool(process.held_locks)
+    holding = queues and bool(keys_of(process.held_locks))
     return LockWish(take, process.subscription_id, checked, queues=queues, in_line=in_line(process), holding=holding)
 
 
@@ -295,6 +318,10 @@ def retried(draft: Draft) -> Decision:
 
 def begin_again(draft: Draft) -> Decision:
     """Try the node at the position once more, as a new attempt; what the engine performs itself needs no run."""
+    if lost := first_lost(draft.process.held_locks):
+        draft.change(runnable=False, waiting_on=waiting_again(lost))
+        draft.decision.lock = lost_wish(draft.process, lost)
+        return draft.decision
     again = begun_again(draft.process.manifest, draft.process.node)
     first, asked = entered(again)
     draft.decision.undone = again.path if again.children else None

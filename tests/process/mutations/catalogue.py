@@ -60,6 +60,13 @@ CATALOGUE = (
         alone=True,
     ),
     Mutation(
+        "retried_without_the_lock",
+        "walk.py",
+        "    if lost := first_lost(draft.process.held_locks):",
+        "    if lost := '':",
+        "what is retried after its lock was taken away works beside its new owner",
+    ),
+    Mutation(
         "skipped_group_keeps_its_lock",
         "walk.py",
         "    if left := taken_beneath(draft.process.held_locks, draft.process.node):",
@@ -183,7 +190,7 @@ CATALOGUE = (
     Mutation(
         "unlock_forgets_nothing",
         "walk.py",
-        "kept = tuple(k for k in draft.process.held_locks if k != key)",
+        "kept = tuple(held for held in draft.process.held_locks if key_of(held) != key)",
         "kept = draft.process.held_locks",
         "a process works on without the lock it believes to hold",
         alone=True,

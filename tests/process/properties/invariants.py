@@ -13,9 +13,9 @@ from stepwire.flow.manifest import ManifestNode
 from stepwire.flow.serialization import Delta
 from stepwire.process import Decision, Process, Status
 from stepwire.process.decision import LogEntry
-from stepwire.process.happenings import CallbackArrived, CallbackProgressed, ClaimLost, TimerFired
+from stepwire.process.happenings import CallbackArrived, CallbackProgressed, ClaimLost, LockDecided, TimerFired
 from stepwire.process.history import History
-from stepwire.process.holding import in_line, keys_of, wanted
+from stepwire.process.holding import first_lost, in_line, keys_of, wanted
 from stepwire.process.locktable import LockTable
 from stepwire.process.model import START_CHECK, order_of, subscription_lock, top_of
 from stepwire.process.walk import first_position, following
@@ -96,7 +96,8 @@ def _check_place(before: Process, after: Process, event: object) -> None:
         assert after.attempt == 1, "attempts are counted per node"
     elif after.attempt != before.attempt:
         allowed = isinstance(event, RunEnded) and before.asking
-        assert allowed or isinstance(event, (ResumeProcess, TimerFired)), "only a retry raises the attempt"
+        retaken = isinstance(event, LockDecided) and first_lost(before.held_locks)
+        assert allowed or retaken or isinstance(event, (ResumeProcess, TimerFired)), "only a retry raises the attempt"
         assert after.attempt == before.attempt + 1, "by one"
         assert after.node == first_position(_again(before)), "and begins anew what failed"
 

@@ -306,11 +306,60 @@ def test_a_lock_is_taken_away_by_hand() -> None:
     """Who and why is noted; what is not held changes nothing."""
     process = failed_at(flows.x_then_y, "5", held_locks=(*HELD_X, hold(Y, "4")))
     decision = decided(process, LockReleased(Y, "jane", "urgent"))
-    assert (decision.release, decision.process.held_locks) == ((Y,), HELD_X)
+    assert (decision.release, keys_of(decision.process.held_locks)) == ((Y,), (X,))
     (note,) = decision.notes
     assert (note.kind, note.body, note.created_by) == ("lock_released", {"lock": Y, "reason": "urgent"}, "jane")
     again: Decision = decided(decision.process, LockReleased(Y, "jane"))
     assert untouched(decision.process, again)
+
+
+def test_a_lock_taken_away_is_asked_for_before_a_retry() -> None:
+    """Whoever has it now is waited for; then the failed step is tried again."""
+    released = decided(failed_at(flows.x_then_y, "5", held_locks=(*HELD_X, hold(Y, "4"))), LockReleased(Y, "jane"))
+    retried = decided(released.process, resume(released.process))
+    assert retried.lock == LockWish(take=True, resource=Y, queues=True, holding=True)
+    assert (retried.dispatch, retried.process.status, retried.process.attempt) == (False, Status.RUNNING, 1)
+    waiting = decided(retried.process, answered("queued", Y))
+    assert waiting.process.waiting_on == {**waiting_in_line(Y, OTHER), "again": True}
+    woken = decided(waiting.process, timer(waiting.process, "lock"))
+    assert woken.lock == LockWish(take=True, resource=Y, queues=True, in_line=True, holding=True)
+    again = decided(waiting.process, answered("done", Y))
+    assert (again.dispatch, again.process.node, again.process.attempt) == (True, "5", 2)
+    assert again.process.held_locks == (*HELD_X, hold(Y, "4"))
+
+
+@pytest.mark.parametrize(
+    ("event", "words_of_it"),
+    [(answered("cycle", Y, cycle=((Y, OTHER), (X, PROCESS))), "never end"), (answered("held", Y), "when it is free")],
+)
+def test_a_lock_taken_away_that_cannot_be_had_fails_again(event: LockDecided, words_of_it: str) -> None:
+    """With the reason; the next retry asks again."""
+    failed = failed_at(flows.x_then_y, "5", held_locks=(*HELD_X, f"!{hold(Y, '4')}"))
+    after = decided(decided(failed, resume(failed)).process, event).process
+    assert after.status is Status.FAILED
+    assert words_of_it in (after.failed_reason or "")
+    assert decided(after, resume(after)).lock is not None
+
+
+def test_the_lock_of_a_subscription_taken_away_is_had_again_out_of_sync() -> None:
+    """Nobody has brought the subscription back: this process has left it so."""
+    process = failed_at(flows.late_lock, "4", held_locks=(f"!{LOCK}",), subscription_id=SUBSCRIPTION)
+    retried = decided(process, resume(process))
+    assert retried.lock == LockWish(take=True, subscription_id=SUBSCRIPTION, checked=False, queues=True)
+    again = decided(retried.process, answered("done", LOCK))
+    assert (again.dispatch, again.process.held_locks) == (True, (LOCK,))
+    busy = decided(retried.process, answered("busy", LOCK)).process
+    assert decided(busy, timer(busy, "lock")).lock == retried.lock
+    gone = decided(retried.process, answered("unknown", LOCK))
+    assert (gone.process.failed_reason or "").startswith("there is no subscription")
+
+
+def test_a_lock_taken_away_from_who_goes_on_is_not_freed_again() -> None:
+    """The node behind has nothing to free, nor has the end."""
+    process = process_at(flows.x_then_y, "7", held_locks=(f"!{HELD_X[0]}",))
+    decision = decided(process, report(process))
+    assert logged(decision) == [("7", "success"), ("8", "skipped"), ("9", "complete")]
+    assert (decision.lock, decision.release) == (None, ())
 
 
 def test_what_encloses_is_found_as_brackets_are() -> None:
