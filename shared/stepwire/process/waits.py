@@ -25,6 +25,7 @@ from stepwire.process.results import judge, set_deadline
 from stepwire.process.starting import accept_after_lock, refuse_start, wish_at_accept
 from stepwire.process.walk import (
     acquired,
+    begin_again,
     fail_engine_node,
     freed,
     grant,
