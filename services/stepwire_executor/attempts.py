@@ -187,15 +187,13 @@ class Attempts:
         return Done(Verdict.LOST)
 
     async def _blame(self, execution: Execution, done: Done) -> Done:
-        """What the step wrote is rolled back: begun again in place, unless the claim was taken away meanwhile.
+        """What the step wrote is rolled back: begun again in place, unless the run turns out to be revoked meanwhile.
 
         A step that loses its connection every time is the cause, not the victim: then it has failed. One that got
         none, or met a full disk, waits for as long as it takes.
         """
         run = execution.run
         await self._shop.leases.next_beat()
-        if run.revoked:
-            return Done(Verdict.LOST)
         if done.mishap is Mishap.AWAY:
             return Done(Verdict.NOT_STARTED)
         run.disconnections += 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -10,10 +12,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from stepwire_cli.backends.postgres import Postgres
+from stepwire_cli.backends.programs import free_port
 from stepwire_cli.services import Service
 from tests.support.backends import server_folder
+from tests.support.waiting import wait_for
 
 NOWHERE = "127.0.0.1:1"
+STOP_SECONDS = 30
 
 
 @contextmanager
@@ -95,6 +100,31 @@ def test_a_second_signal_ends_at_once(database_url: str, kafka_bootstrap: str) -
         assert service.wait_output("The service drains.")
         service.signal(signal.SIGINT)
         assert service.wait_end() == 128 + signal.SIGINT
+
+
+def test_a_service_whose_log_nobody_reads_ends_in_order(database_url: str, kafka_bootstrap: str) -> None:
+    """Who reads its output may be gone before it is told to stop: it drains all the same, with its own exit code."""
+    port = free_port(0)
+    needs = {"STEPWIRE_DATABASE_URL": database_url, "STEPWIRE_KAFKA_BOOTSTRAP": kafka_bootstrap}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.trivial_service", "coordinator"],
+        env={**os.environ, **needs, "STEPWIRE_METRICS_PORT": str(port)},
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        wait_for(lambda: is_ready(port), what="readiness")
+        assert process.stderr is not None
+        process.stderr.close()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(STOP_SECONDS) == 0
+
+
+def is_ready(port: int) -> bool:
+    """Whether the service there is ready."""
+    try:
+        return get(f"http://127.0.0.1:{port}/health/ready")[0] == 200
+    except OSError:
+        return False
 
 
 def test_a_mistyped_setting_is_noticed(database_url: str, kafka_bootstrap: str) -> None:

@@ -13,6 +13,11 @@ from stepwire.data.claims import Claimed
 from tests.executor import flows
 from tests.executor.harness import Dispatch, Harness
 
+HOUR_SECONDS = 3600.0
+AGED = """
+UPDATE stepwire_engine.processes SET dispatched_at = clock_timestamp() - make_interval(secs => :age)
+WHERE process_id = :id
+"""
 CLAIMED = "SELECT count(*) FROM stepwire_engine.run_claims WHERE process_id = :process_id"
 
 
@@ -78,8 +83,8 @@ async def test_a_young_run_is_left_to_kafka(harness: Harness) -> None:
 
 async def test_nothing_is_claimed_while_the_engine_is_paused(harness: Harness) -> None:
     """A run under way stops before its next step and says so; another is not taken."""
-    running, other = Dispatch("gated", state={"gate": "pause"}), Dispatch("five_steps", age_seconds=10)
-    async with harness.executor() as executor:
+    running, other = Dispatch("gated", state={"gate": "pause"}), Dispatch("five_steps", age_seconds=HOUR_SECONDS)
+    async with harness.executor(fallback_after_seconds=60.0) as executor:
         await harness.dispatch(running)
         await harness.until(lambda: bool(flows.effects["pause"]))
         await harness.sql("UPDATE stepwire_engine.engine_settings SET paused = true")
@@ -90,7 +95,12 @@ async def test_nothing_is_claimed_while_the_engine_is_paused(harness: Harness) -
         await harness.dispatch(other)
         await harness.until(lambda: executor.leases.paused)
         assert await harness.sql(CLAIMED, process_id=other.process_id) == [(0,)]
+        # Not before the executor has heard of it: a run that it takes earlier ends at once, and here nobody is to
+        # dispatch it again.
+        await harness.sql(AGED, id=other.process_id, age=0)
         await harness.sql("UPDATE stepwire_engine.engine_settings SET paused = false")
+        await harness.until(lambda: not executor.leases.paused)
+        await harness.sql(AGED, id=other.process_id, age=HOUR_SECONDS)
         await harness.wait_results(other, 5)
     assert (results[0].status, results[1].type, results[1].reason, results[1].node) == (
         "success",

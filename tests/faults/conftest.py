@@ -20,6 +20,7 @@ from tests.faults.workflows.steps import OUTSIDE
 from tests.support import backends, databases
 
 ROOT = Path(__file__).parents[2]
+INSIDE = Path(__file__).parent / "inside"
 PARTITIONS = 4
 HTTP_SECONDS = 20.0
 LATER = "later"
@@ -37,7 +38,7 @@ def environment_for(outside: Outside) -> dict[str, str]:
         "STEPWIRE_EXECUTOR_BEAT_SECONDS": "0.4",
         "STEPWIRE_EXECUTOR_LEASE_SECONDS": "2",
         "STEPWIRE_FALLBACK_AFTER_SECONDS": "1",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PYTHONPATH": os.pathsep.join([str(INSIDE), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         OUTSIDE: outside.url,
     }
 
@@ -106,6 +107,20 @@ def _heal(scene: Scene) -> None:
     scene.heal()
     proofs.assert_chain(scene.sql)
     proofs.assert_no_locks(scene.sql)
+
+
+@pytest.fixture(scope="package")
+def own_pairs(outside: Outside) -> Iterator[Scene]:
+    """Two of each service with servers of their own, which may be disturbed."""
+    with own_servers(outside, Size(2, 2, 2)) as scene:
+        yield scene
+
+
+@pytest.fixture
+def servers(own_pairs: Scene) -> Iterator[Scene]:
+    """The stack with servers of its own, in order; the invariants hold after each outage."""
+    yield own_pairs
+    _heal(own_pairs)
 
 
 @contextmanager

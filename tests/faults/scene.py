@@ -7,8 +7,9 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,6 +18,8 @@ import httpx
 import psycopg
 
 from stepwire.contracts import topics
+from stepwire_cli.backends.kafka import Kafka
+from stepwire_cli.backends.postgres import Postgres
 from stepwire_cli.services import Service
 from stepwire_cli.stack import Stack
 from tests.behaviours.wire import Wire
@@ -43,6 +46,15 @@ LEFT JOIN stepwire_engine.run_claims AS c ON c.process_id = p.process_id AND c.e
 LEFT JOIN stepwire_engine.executors AS e ON e.executor = c.executor
 WHERE p.process_id = ANY(%s) AND p.status <> %s LIMIT 10
 """
+ASIDE = """
+SELECT s.topic, s.partition, s."offset", s.process_id, s.kind, s.set_at::text FROM stepwire_engine.set_aside AS s
+JOIN stepwire_engine.processes AS p ON p.process_id = s.process_id
+WHERE p.process_id = ANY(%s) AND p.status <> %s LIMIT 10
+"""
+FAR = """
+SELECT topic, partition, next_offset, updated_at::text FROM stepwire_engine.result_positions
+WHERE %s::uuid[] IS NOT NULL AND %s::text IS NOT NULL ORDER BY topic, partition
+"""
 
 
 Key = Callable[[UUID], str]
@@ -67,6 +79,18 @@ class Scene:
     def service(self, name: str) -> Service:
         """One of the services."""
         return self.stack.services[name]
+
+    @property
+    def kafka(self) -> Kafka:
+        """The broker, where it is the stack's own."""
+        assert self.stack.kafka is not None
+        return self.stack.kafka
+
+    @property
+    def postgres(self) -> Postgres:
+        """The database server, where it is the stack's own."""
+        assert self.stack.postgres is not None
+        return self.stack.postgres
 
     # asking
 
@@ -175,7 +199,7 @@ class Scene:
             if seen == wanted:
                 return
             if time.monotonic() > deadline:
-                trouble = "\n".join(map(str, self.sql(TROUBLE, ids, status)))
+                trouble = "\n".join(str(row) for asked in (TROUBLE, ASIDE, FAR) for row in self.sql(asked, ids, status))
                 raise TimeoutError(f"not all {status} after {seconds:.0f} s: {dict(seen)} of {len(ids)}\n{trouble}")
             threading.Event().wait(0.05)
 
@@ -233,9 +257,31 @@ class Scene:
         self._frozen.discard(name)
         self.service(name).signal(signal.SIGCONT)
 
+    @contextmanager
+    def all_survive(self) -> Iterator[None]:
+        """No service ends by itself meanwhile."""
+        before = self._pids()
+        yield
+        assert self._pids() == before
+
+    def _pids(self) -> dict[str, int]:
+        return {name: service.pid for name, service in self.stack.services.items() if service.running}
+
+    def change(self, name: str, **environment: str) -> None:
+        """Start a service anew with another environment, until `heal`."""
+        self.stack.stop_service(name)
+        self.stack.start_service(name, environment)
+        for each in environment:
+            self.service(name).environment[each] = ""
+        self._armed.add(name)
+        self.service(name).wait_ready()
+
     def heal(self) -> None:
         """Let everything be there and well again."""
         self.outside.reset()
+        for server in (self.stack.postgres, self.stack.kafka):
+            if server is not None and not server.running:
+                server.start()
         for name in list(self._frozen):
             self.thaw(name)
         for name in self._armed:

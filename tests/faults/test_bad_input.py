@@ -29,7 +29,13 @@ POISON: dict[str, bytes] = {
     "nothing": b"",
     "huge": b'{"type": "' + b"x" * HUGE + b'"}',
 }
-READ = (topics.PROCESS_COMMANDS, topics.CALLBACKS, topics.STEP_COMMANDS, topics.STEP_RESULTS)
+READ = (
+    topics.PROCESS_COMMANDS,
+    topics.CALLBACKS,
+    topics.STEP_COMMANDS,
+    topics.STEP_RESULTS,
+    topics.FORMS_REQUESTS,
+)
 ATTEMPTS = """
 SELECT attempt, status FROM stepwire_engine.process_steps WHERE process_id = %s AND node = '2' ORDER BY seq
 """
@@ -69,6 +75,17 @@ def test_15_poison_on_a_topic(scene: Scene, topic: str) -> None:
         for what, value in POISON.items():
             letter = wire.dead(topic, lambda r, m=mark, v=value: (r.key, r.value or b"") == (m.encode(), v))  # type: ignore[misc]
             assert error_of(letter), what
+
+
+@pytest.mark.parametrize("topic", [topics.FORMS_REPLIES, topics.PROCESS_EVENTS])
+def test_15_poison_on_a_topic_that_gateways_read(scene: Scene, topic: str) -> None:
+    """It answers nobody and stops nothing: a form is asked and a start is answered behind it."""
+    assert scene.wire is not None
+    for number in range(PARTITIONS):
+        for value in POISON.values():
+            scene.wire.send(topic, value, f"{uuid4()}", partition=number)
+    started = scene.request("POST", "/api/processes/has_form", json=[{"product": "earth"}])
+    scene.wait([UUID(started.raise_for_status().json()["id"])])
 
 
 def test_15_records_with_a_wrong_key(scene: Scene) -> None:

@@ -64,6 +64,21 @@ def test_11_step_hangs_for_ever(scene: Scene) -> None:
     assert_effects_once(scene.sql, [hanging], ["hang", "after"])
 
 
+def test_11_step_hangs_for_ever_without_a_limit(scene: Scene) -> None:
+    """It holds up nobody else; an operator ends its process, and its late write is refused."""
+    gate = scene.outside.gate("hang")
+    (hanging,) = scene.start("hangs_for_ever")
+    gate.wait_reached()
+    others = scene.start("three_writes", FEW)
+    scene.wait(others)
+    assert scene.statuses([hanging]) == {hanging: "running"}
+    scene.request("PUT", f"/api/processes/{hanging}/abort").raise_for_status()
+    scene.wait([hanging], "aborted")
+    gate.open()
+    scene.wait(scene.start("three_writes", FEW))
+    assert effects_of(scene.sql, [hanging]) == {}
+
+
 def test_20_abort_during_a_running_step(scene: Scene) -> None:
     """The process is aborted at once and its lock is free; what the step writes afterwards is refused."""
     gate = scene.outside.gate("outside")

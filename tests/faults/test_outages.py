@@ -1,23 +1,15 @@
-"""PostgreSQL and Kafka that are killed, restarted and wiped."""
+"""PostgreSQL and Kafka that are killed, restarted, wiped, and not there yet."""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from uuid import UUID
 
 import pytest
 
 from stepwire.chassis.kafka import create_topics
-from stepwire_cli.backends.kafka import Kafka
-from stepwire_cli.backends.postgres import Postgres
 from stepwire_cli.services import Service
-from stepwire_cli.stack import Size
-from tests.faults import proofs
-from tests.faults.conftest import own_servers
-from tests.faults.outside import Outside
 from tests.faults.proofs import assert_effects_once
 from tests.faults.scene import Scene
 from tests.faults.workflows.flows import ASKS_OUTSIDE, CALLS_BACK
@@ -30,41 +22,10 @@ RECOVERY_SECONDS = 90.0
 AWAITING = "SELECT count(*) FROM stepwire_engine.processes WHERE process_id = ANY(%s) AND status = 'awaiting_callback'"
 
 
-@pytest.fixture(scope="module")
-def module_scene(outside: Outside) -> Iterator[Scene]:
-    """Two of each service with servers of their own."""
-    with own_servers(outside, Size(2, 2, 2)) as scene:
-        yield scene
-
-
 @pytest.fixture
-def scene(module_scene: Scene) -> Iterator[Scene]:
-    """The module's stack, with everything in order; the invariants hold after each outage."""
-    yield module_scene
-    module_scene.heal()
-    proofs.assert_chain(module_scene.sql)
-    proofs.assert_no_locks(module_scene.sql)
-
-
-@contextmanager
-def all_survive(scene: Scene) -> Iterator[None]:
-    """No service has ended by itself meanwhile."""
-    services = scene.stack.services
-    before = {name: service.pid for name, service in services.items()}
-    yield
-    assert {name: service.pid for name, service in services.items() if service.running} == before
-
-
-def kafka_of(scene: Scene) -> Kafka:
-    """The broker of the stack."""
-    assert scene.stack.kafka is not None
-    return scene.stack.kafka
-
-
-def postgres_of(scene: Scene) -> Postgres:
-    """The database server of the stack."""
-    assert scene.stack.postgres is not None
-    return scene.stack.postgres
+def scene(servers: Scene) -> Scene:
+    """The stack whose servers may be disturbed."""
+    return servers
 
 
 def in_all_states(scene: Scene) -> list[UUID]:
@@ -81,10 +42,10 @@ def test_30_postgresql_killed_and_restarted_under_load(scene: Scene) -> None:
     """No service ends, nothing is lost or done twice, and everything finishes by itself."""
     scene.answer_orders()
     ids = scene.start_over_http("calls_back", MANY)
-    with all_survive(scene):
+    with scene.all_survive():
         for _ in range(RESTARTS):
-            postgres_of(scene).kill()
-            postgres_of(scene).start()
+            scene.postgres.kill()
+            scene.postgres.start()
             ids += scene.start_over_http("calls_back", MANY)
         scene.wait(ids, seconds=RECOVERY_SECONDS)
     assert_effects_once(scene.sql, ids, CALLS_BACK)
@@ -94,13 +55,13 @@ def test_27_33_kafka_killed_and_restarted_under_load(scene: Scene) -> None:
     """Starts and callbacks over HTTP are taken while it is away, and everything finishes once."""
     ids = scene.start_over_http("calls_back", FEW)
     wait_for(lambda: scene.sql(AWAITING, ids) == [(FEW,)], what="all awaiting")
-    with all_survive(scene):
+    with scene.all_survive():
         more = scene.start_over_http("calls_back", MANY)
-        kafka_of(scene).kill()
+        scene.kafka.kill()
         assert [scene.call_back(scene.outside.asked_for("order", each)[0]).status_code for each in ids] == [200] * FEW
         more += scene.start_over_http("calls_back", FEW)
         scene.answer_orders()
-        kafka_of(scene).start()
+        scene.kafka.start()
         for asked in list(scene.outside.log):
             if asked.what == "order" and asked.process_id in more:
                 scene.call_back(asked)
@@ -111,9 +72,9 @@ def test_27_33_kafka_killed_and_restarted_under_load(scene: Scene) -> None:
 def test_34_kafka_wiped_with_processes_under_way(scene: Scene) -> None:
     """What PostgreSQL knows finishes: processes in steps, at callbacks and at their beginning."""
     ids = in_all_states(scene)
-    kafka_of(scene).kill()
+    scene.kafka.kill()
     shutil.rmtree(scene.stack.folder / "kafka" / "data")
-    kafka_of(scene).start()
+    scene.kafka.start()
     asyncio.run(create_topics(scene.stack.settings))
     scene.outside.reset()
     scene.answer_orders()

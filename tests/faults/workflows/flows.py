@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any
 
 from stepwire import (
+    FormPage,
     Retry,
     State,
     StepList,
@@ -123,6 +125,30 @@ def pooled_outside() -> StepList:
 def hangs() -> StepList:
     """Asks with a time limit."""
     return init >> ask("hang", timeout=0.5) >> write("after") >> done
+
+
+@workflow("Hangs for ever")
+def hangs_for_ever() -> StepList:
+    """Asks without a time limit."""
+    return init >> ask("hang") >> write("after") >> done
+
+
+class Order(FormPage):
+    """What is wanted."""
+
+    product: str
+
+
+def order_form() -> Generator[type[FormPage], Order, State]:
+    """One page."""
+    page = yield Order
+    return page.model_dump()
+
+
+@workflow("Has a form", initial_input_form=order_form)
+def has_form() -> StepList:
+    """A form, and an effect."""
+    return init >> write("ordered") >> done
 
 
 def _nested(depth: int) -> list[Any]:

@@ -1,0 +1,128 @@
+"""A PostgreSQL that ends connections, has none left, takes transactions back, or has no room."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from uuid import UUID
+
+import httpx
+import psycopg
+
+from tests.faults.proofs import assert_effects_once
+from tests.faults.scene import Scene
+from tests.faults.workflows.flows import ASKS_OUTSIDE, CALLS_BACK, JOB
+from tests.support.waiting import wait_for
+
+MANY = 40
+FEW = 6
+KILLS = 60
+KILL_SECONDS = 0.05
+RECOVERY_SECONDS = 90.0
+EXHAUSTED_TIMES = 3
+BACKENDS = """
+SELECT pid FROM pg_stat_activity
+WHERE application_name LIKE 'stepwire%%' AND datname = current_database() AND pid <> pg_backend_pid()
+"""
+TERMINATE_ALL = f"SELECT count(pg_terminate_backend(pid)) FROM ({BACKENDS}) AS b"  # noqa: S608 - a constant
+FAILED = """
+SELECT process_id, node, error FROM stepwire_engine.process_steps WHERE process_id = ANY(%s) AND status = 'failed'
+"""
+AWAITING = "SELECT count(*) FROM stepwire_engine.processes WHERE process_id = ANY(%s) AND status = 'awaiting_callback'"
+WAITS_FOR_A_LOCK = """
+SELECT count(*) > 0 FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'stepwire-coordinator' AND wait_event_type = 'Lock'
+"""
+
+
+def awaiting(scene: Scene, count: int) -> list[UUID]:
+    """Processes that wait for their callbacks."""
+    ids = scene.start_over_http("calls_back", count)
+    wait_for(lambda: scene.sql(AWAITING, ids) == [(count,)], what="all awaiting")
+    return ids
+
+
+def answer(scene: Scene, ids: list[UUID]) -> None:
+    """Let the vendor answer."""
+    for process_id in ids:
+        scene.call_back(scene.outside.asked_for("order", process_id)[0])
+
+
+def test_31_connections_killed_at_random(pairs: Scene) -> None:
+    """Whatever any service is doing: all of it is done again or found done, and no step has failed."""
+    pairs.answer_orders()
+    ids = pairs.start_jobs(MANY)
+    chance = random.Random(31)  # noqa: S311 - a choice, no secret
+    pause = threading.Event()
+    with pairs.all_survive():
+        for _ in range(KILLS):
+            victims = [pid for (pid,) in pairs.sql(BACKENDS)]
+            if victims:
+                pairs.sql("SELECT pg_terminate_backend(%s)", chance.choice(victims))
+            pause.wait(KILL_SECONDS)
+        pairs.wait(ids)
+    assert_effects_once(pairs.sql, ids, JOB)
+    assert pairs.sql(FAILED, ids) == []
+
+
+def test_31_a_deadlock_with_a_batch(pairs: Scene) -> None:
+    """The coordinator's transaction is the one that gives way; its batch is applied when the other has ended."""
+    ids = pairs.start("calls_back")
+    wait_for(lambda: pairs.sql(AWAITING, ids) == [(1,)], what="the await")
+    marks = {name: len(pairs.service(name).lines) for name in ("coordinator-1", "coordinator-2")}
+    with psycopg.connect(pairs.stack.database_url) as rival:
+        rival.execute("SET deadlock_timeout = '60s'")
+        rival.execute("SELECT 1 FROM stepwire_engine.result_positions ORDER BY topic_id, partition FOR UPDATE")
+        answer(pairs, ids)
+        wait_for(lambda: pairs.sql(WAITS_FOR_A_LOCK) == [(True,)], what="a coordinator that waits")
+        rival.execute("SELECT 1 FROM stepwire_engine.processes WHERE process_id = %s FOR UPDATE", ids)
+        rival.rollback()
+    pairs.wait(ids)
+    told = [line for name, mark in marks.items() for line in pairs.service(name).lines[mark:]]
+    assert any("batch_retried" in line and "Deadlock" in line for line in told)
+    assert_effects_once(pairs.sql, ids, CALLS_BACK)
+
+
+def test_32_no_connection_left(servers: Scene) -> None:
+    """Every service loses its connections and gets no other: it waits for them, nothing fails, nothing ends."""
+    gate = servers.outside.gate("outside", all_wait=True)
+    in_steps = servers.start_over_http("asks_outside", FEW)
+    wait_for(lambda: all(servers.outside.asked_for("outside", each) for each in in_steps), what="all in steps")
+    ids = awaiting(servers, FEW)
+    with servers.all_survive():
+        with exhausted(servers):
+            # Their sessions are opened now, and there is none to be had.
+            gate.open()
+            assert servers.request("POST", "/api/processes/three_writes", json=[]).status_code == 503
+            orders = [servers.outside.asked_for("order", each)[0] for each in ids]
+            codes = {servers.call_back(order).status_code for order in orders}
+            assert codes == {httpx.codes.ACCEPTED}
+        servers.answer_orders()
+        more = servers.start_over_http("calls_back", FEW)
+        servers.wait(ids + more + in_steps, seconds=RECOVERY_SECONDS)
+    assert_effects_once(servers.sql, ids + more, CALLS_BACK)
+    assert_effects_once(servers.sql, in_steps, ASKS_OUTSIDE)
+    assert servers.sql(FAILED, ids + more + in_steps) == []
+
+
+@contextmanager
+def exhausted(scene: Scene) -> Iterator[None]:
+    """Take every connection the server has, those of the services among them."""
+    with ExitStack() as taken:
+        own = taken.enter_context(psycopg.connect(scene.stack.database_url, autocommit=True))
+        for _ in range(EXHAUSTED_TIMES):
+            take_the_rest(scene, taken)
+            own.execute(TERMINATE_ALL.replace("%%", "%").encode())
+            take_the_rest(scene, taken)
+        yield
+
+
+def take_the_rest(scene: Scene, taken: ExitStack) -> None:
+    """Connect until it is refused."""
+    while True:
+        try:
+            taken.enter_context(psycopg.connect(scene.stack.database_url, autocommit=True))
+        except psycopg.OperationalError:
+            return

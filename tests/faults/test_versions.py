@@ -1,0 +1,45 @@
+"""New code while processes wait, old and new side by side, migrations while all of it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from tests.faults.proofs import assert_effects_once, effects_of
+from tests.faults.scene import Scene
+from tests.faults.workflows.changing import NEW_EFFECTS, OLD_EFFECTS, VERSION
+from tests.support.waiting import wait_for
+
+AWAITING = "SELECT count(*) FROM stepwire_engine.processes WHERE process_id = ANY(%s) AND status = 'awaiting_callback'"
+
+
+def one_of_each_waiting(scene: Scene) -> dict[str, UUID]:
+    """A process of each workflow that will change, when it waits for its callback."""
+    ids = {workflow: scene.start(workflow)[0] for workflow in NEW_EFFECTS}
+    wait_for(lambda: scene.sql(AWAITING, list(ids.values())) == [(len(ids),)], what="all awaiting")
+    return ids
+
+
+def answer(scene: Scene, ids: Iterable[UUID]) -> None:
+    """Let the vendor answer all of them."""
+    for process_id in ids:
+        scene.call_back(scene.outside.asked_for("order", process_id)[0])
+
+
+def test_37_new_code_while_processes_wait(scene: Scene) -> None:
+    """What was added behind the waiting step is executed; whatever else changed waits for its own code, and says so."""
+    ids = one_of_each_waiting(scene)
+    scene.change("executor-1", **{VERSION: "2"})
+    answer(scene, ids.values())
+    scene.wait([ids["appended"]])
+    strangers = [process_id for workflow, process_id in ids.items() if workflow != "appended"]
+    for process_id in strangers:
+        wait_for(lambda p=process_id: scene.look(p)["waiting_on"], what="the reason")  # type: ignore[misc]
+        waits: dict[str, Any] = scene.look(process_id)["waiting_on"]
+        assert waits["kind"] == "executor"
+    assert {effect for _, effect in effects_of(scene.sql, strangers)} == {"before"}
+    scene.heal()
+    scene.wait(strangers)
+    assert_effects_once(scene.sql, strangers, OLD_EFFECTS)
+    assert_effects_once(scene.sql, [ids["appended"]], NEW_EFFECTS["appended"])
