@@ -10,10 +10,9 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
-from sqlalchemy.exc import DBAPIError, OperationalError
 
 from stepwire.chassis import database
-from stepwire.chassis.errors import SettingsError, Unreachable
+from stepwire.chassis.errors import SettingsError
 from stepwire.chassis.settings import Settings
 from stepwire.data import process_reads
 from stepwire.flow.manifest import Manifest, ManifestNode
@@ -22,6 +21,7 @@ from stepwire_cli.errors import Failed, near
 from stepwire_cli.graphs import DRAWERS
 from stepwire_cli.output import facts, lasting, say, show, table
 from stepwire_cli.places import operator_settings
+from stepwire_cli.reading import reading
 
 Manifests = Mapping[str, Manifest]
 
@@ -76,21 +76,8 @@ def _of_code(settings: Settings) -> Manifests:
 
 
 def _of_database(settings: Settings) -> Manifests:
-    rows = asyncio.run(_rows(settings))
+    rows = asyncio.run(reading(settings, process_reads.workflows))
     return {manifest.workflow: manifest for manifest in (Manifest.from_json(row["body"]) for row in rows)}
-
-
-async def _rows(settings: Settings) -> Any:
-    engine = database.make_engine(settings, service="gateway", pool_size=1, application_name="stepwire-cli")
-    try:
-        async with engine.connect() as connection:
-            return await process_reads.workflows(connection)
-    except (OSError, OperationalError, TimeoutError) as error:
-        raise Unreachable("the database", database.address(settings.database_url), error) from error
-    except DBAPIError as error:
-        raise Failed("the database has no tables of Stepwire, or old ones; run `stepwire db upgrade`.") from error
-    finally:
-        await engine.dispose()
 
 
 def _summary(manifest: Manifest) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 from rich.console import Console, Group
@@ -22,50 +23,93 @@ from stepwire_cli.timeline import PENDING, has_ended, head, process_view, step_l
 PATIENCE_SECONDS = 60.0
 FIRST_PAUSE_SECONDS = 0.2
 MAX_PAUSE_SECONDS = 5.0
+# A process of many fast steps is not looked at for each of them.
+LOOK_SECONDS = 0.1
 
 Look = Callable[[Body], None]
 
 
-def follow(gateway: Gateway, process_id: str, *, as_json: bool) -> int:
+def follow(gateway: Gateway, process_id: str, *, as_json: bool, expected: bool = False) -> int:
     """Show `process_id` as it goes on, until it has ended or failed; returns the exit code.
+
+    One that is `expected` may not be there yet: its command is still to be answered.
 
     Raises:
         Refused: there is no such process.
         Unreachable: the gateway is away for a minute.
     """
-    process = gateway.process(process_id)
+    process = asyncio.run(_awaited(gateway, process_id)) if expected else gateway.process(process_id)
     with _shower(as_json=as_json) as show:
         show(process)
-        for changed in _changes(gateway, process_id, process):
-            show(changed)
-            process = changed
+        status = asyncio.run(_watch(gateway, process, show))
     if as_json:
-        print_line({"kind": "end", "process_id": process_id, "status": process["last_status"]})
-    return EXIT_DONE if process["last_status"] == "completed" else EXIT_FAILED
+        print_line({"kind": "end", "process_id": process_id, "status": status})
+    return EXIT_DONE if status == "completed" else EXIT_FAILED
 
 
-def _changes(gateway: Gateway, process_id: str, process: Body) -> Iterator[Body]:
-    """The process whenever it may have changed, until it has ended."""
+async def _awaited(gateway: Gateway, process_id: str) -> Body:
     waits = _Patience()
-    while not has_ended(process["last_status"]):
+    while True:
         try:
-            for _ in _signs(gateway, process_id):
-                process = gateway.process(process_id)
-                yield process
-                waits.forget()
-                if has_ended(process["last_status"]):
-                    return
+            return gateway.process(process_id)
         except (Unreachable, Refused) as error:
-            waits.pause(error)
+            if isinstance(error, Refused) and error.reason != "unknown_process":
+                raise
+            await waits.pause(error)
 
 
-def _signs(gateway: Gateway, process_id: str) -> Iterator[None]:
-    """A sign at the beginning, with every event of the process, and with every pulse of the stream."""
-    with gateway.stream("/events", params={"process_id": process_id}) as response:
-        for line in response.iter_lines():
-            # An event's last line, or the pulse of a stream in which nothing happens.
-            if line.startswith((":", "data:")):
-                yield
+async def _watch(gateway: Gateway, process: Body, show: Look) -> str:
+    """Show the process whenever something has happened; returns the status it ends with."""
+    waits, status = _Patience(), str(process["last_status"])
+    while not has_ended(status):
+        try:
+            async with aclosing(_changes(gateway, process["process_id"])) as changes:
+                async for changed in changes:
+                    show(changed)
+                    waits.forget()
+                    status = str(changed["last_status"])
+                    if has_ended(status):
+                        break
+        except (Unreachable, Refused) as error:
+            if isinstance(error, Refused) and error.status < 500:  # noqa: PLR2004  # ours to correct, not the server's
+                raise
+            await waits.pause(error)
+    return status
+
+
+async def _changes(gateway: Gateway, process_id: str) -> AsyncGenerator[Body, None]:
+    """The process at the beginning, and after its events; many events at once are one look.
+
+    Raises:
+        Unreachable: the gateway is away, or has stopped.
+        Refused: it cannot tell events at the moment.
+    """
+    changed = asyncio.Event()
+    listening = asyncio.create_task(_listen(gateway, process_id, changed))
+    try:
+        while True:
+            await changed.wait()
+            changed.clear()
+            if listening.done():
+                listening.result()
+                raise Unreachable("the gateway", gateway.url, "it has ended the stream of events")
+            yield gateway.process(process_id)
+            await asyncio.sleep(LOOK_SECONDS)
+    finally:
+        listening.cancel()
+        await asyncio.wait({listening})
+
+
+async def _listen(gateway: Gateway, process_id: str, changed: asyncio.Event) -> None:
+    """Set `changed` at the beginning, with every event, with every pulse of the stream, and at its end."""
+    try:
+        async with gateway.stream("/events", process_id=process_id) as lines:
+            async for line in lines:
+                # An event's last line, or the pulse of a stream in which nothing happens.
+                if line.startswith((":", "data:")):
+                    changed.set()
+    finally:
+        changed.set()
 
 
 class _Patience:
@@ -79,15 +123,13 @@ class _Patience:
         """It is back."""
         self._since, self._pause = None, FIRST_PAUSE_SECONDS
 
-    def pause(self, error: Unreachable | Refused) -> None:
-        """Wait before the next try; raises `error` if it says that none would help, or a minute is over."""
-        if isinstance(error, Refused) and error.status < 500:  # noqa: PLR2004  # ours to correct, not the server's
-            raise error
+    async def pause(self, error: Unreachable | Refused) -> None:
+        """Wait before the next try; raises `error` if a minute is over."""
         now = time.monotonic()
         self._since = self._since or now
         if now - self._since > PATIENCE_SECONDS:
             raise error
-        time.sleep(self._pause)
+        await asyncio.sleep(self._pause)
         self._pause = min(MAX_PAUSE_SECONDS, self._pause * 2)
 
 

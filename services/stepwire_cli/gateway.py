@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
@@ -60,15 +60,19 @@ class Gateway:
             return response
         raise _refusal(response, self.url)
 
-    @contextmanager
-    def stream(self, path: str, **options: Any) -> Iterator[httpx.Response]:
-        """A response that is read while it comes; errors as of `send`."""
+    @asynccontextmanager
+    async def stream(self, path: str, **params: str) -> AsyncIterator[AsyncIterator[str]]:
+        """The lines of a response while they come; errors as of `send`."""
         timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, read=SILENCE_SECONDS)
-        with self._reached(), self._http.stream("GET", path, timeout=timeout, **options) as response:
-            if not response.is_success:
-                response.read()
-                raise _refusal(response, self.url)
-            yield response
+        with self._reached():
+            async with (
+                httpx.AsyncClient(base_url=f"{self.url}/api", timeout=timeout) as http,
+                http.stream("GET", path, params=params) as response,
+            ):
+                if not response.is_success:
+                    await response.aread()
+                    raise _refusal(response, self.url)
+                yield response.aiter_lines()
 
     def process(self, process_id: str) -> Body:
         """A process with its steps."""

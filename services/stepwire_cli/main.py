@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stepwire_cli.commands import database, engine, orders, process, settings, topics, workflows
+from stepwire_cli.commands import database, dead_letters, engine, locks, orders, process, settings, topics, workflows
 from stepwire_cli.commands.start import start
 
 if TYPE_CHECKING:
@@ -24,14 +24,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-app.command("start", epilog="Example: stepwire start create_node --field node_name=ams-1 --follow")(start)
+PROCESSES, ENGINE, ABOUT, SERVICES = "Processes", "Engine", "Installation", "Services"
+
+app.command(
+    "start", rich_help_panel=PROCESSES, epilog="Example: stepwire start create_node --field node_name=ams-1 --follow"
+)(start)
 orders.install(process.app)
-app.add_typer(process.app, name="process")
-app.add_typer(workflows.app, name="workflows")
-app.add_typer(engine.app, name="engine")
-app.add_typer(database.app, name="db")
-app.add_typer(topics.app, name="topics")
-settings.install(app)
+app.add_typer(process.app, name="process", rich_help_panel=PROCESSES)
+app.add_typer(workflows.app, name="workflows", rich_help_panel=PROCESSES)
+app.add_typer(engine.app, name="engine", rich_help_panel=ENGINE)
+app.add_typer(locks.app, name="lock", rich_help_panel=ENGINE)
+app.add_typer(dead_letters.app, name="dlq", rich_help_panel=ENGINE)
+app.add_typer(database.app, name="db", rich_help_panel=ABOUT)
+app.add_typer(topics.app, name="topics", rich_help_panel=ABOUT)
+settings.install(app, ABOUT)
 
 
 def main() -> None:
@@ -65,7 +71,10 @@ def _told(error: StepwireError, *, as_json: bool) -> int:
     return exit_code(error)
 
 
-@app.command(epilog="Example: STEPWIRE_CALLBACK_SECRETS_FILE=/run/secrets/callbacks stepwire coordinator")
+@app.command(
+    rich_help_panel=SERVICES,
+    epilog="Example: STEPWIRE_CALLBACK_SECRETS_FILE=/run/secrets/callbacks stepwire coordinator",
+)
 def coordinator() -> None:
     """Run a coordinator in the foreground."""
     from stepwire_cli.places import service_settings  # noqa: PLC0415
@@ -74,7 +83,7 @@ def coordinator() -> None:
     raise typer.Exit(serve(service_settings("coordinator")))
 
 
-@app.command(epilog="Example: STEPWIRE_WORKFLOWS=my_workflows stepwire executor")
+@app.command(rich_help_panel=SERVICES, epilog="Example: STEPWIRE_WORKFLOWS=my_workflows stepwire executor")
 def executor() -> None:
     """Run an executor in the foreground; it serves the packages in STEPWIRE_WORKFLOWS."""
     from stepwire_cli.places import service_settings  # noqa: PLC0415
@@ -85,7 +94,7 @@ def executor() -> None:
     raise typer.Exit(serve(service_settings("executor")))
 
 
-@app.command(epilog="Example: STEPWIRE_GATEWAY_PORT=8081 stepwire gateway")
+@app.command(rich_help_panel=SERVICES, epilog="Example: STEPWIRE_GATEWAY_PORT=8081 stepwire gateway")
 def gateway() -> None:
     """Run a gateway in the foreground."""
     from stepwire_cli.places import service_settings  # noqa: PLC0415
@@ -94,7 +103,7 @@ def gateway() -> None:
     raise typer.Exit(serve(service_settings("gateway")))
 
 
-@app.command(epilog="Example: STEPWIRE_WORKFLOWS=my_workflows stepwire dev --executors 2")
+@app.command(rich_help_panel=SERVICES, epilog="Example: STEPWIRE_WORKFLOWS=my_workflows stepwire dev --executors 2")
 def dev(
     folder: Annotated[Path, typer.Option(help="Where the data are kept.")] = Path(".stepwire"),
     coordinators: Annotated[int, typer.Option(min=0, help="How many coordinators.")] = 1,

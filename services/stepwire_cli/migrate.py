@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -152,7 +153,8 @@ def make_config(extra: str | None = None) -> Config:
     """Alembic's configuration for our migrations and those of package `extra`."""
     ours = migrations_folder()
     versions = [ours / "versions", *([_versions_of(extra)] if extra else [])]
-    config = Config()
+    # It would tell on standard output what it does.
+    config = Config(cmd_opts=Namespace(quiet=True))
     config.set_main_option("script_location", _escaped(ours))
     config.set_main_option("path_separator", "os")
     config.set_main_option("file_template", "%%(rev)s_%%(slug)s")

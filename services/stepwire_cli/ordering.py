@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import typer
@@ -77,16 +78,22 @@ def note(text: str, words: str, user: str | None, url: str | None, *, as_json: b
 
 
 def _failed_node(process: Body) -> str:
-    """Where the step is that failed last.
+    """Where the step is that failed last; of a group the sub-step alone, for nobody has done the others by hand.
 
     Raises:
         Failed: none has.
     """
     status = process["last_status"]
-    failed = [step["node"] for step in process["steps"] if step.get("error")]
-    if status not in RETRYABLE or not failed:
+    step = _last_failed(process["steps"])
+    if status not in RETRYABLE or step is None:
         raise Failed(f"process {process['process_id']} is {status}, and no step of it could be skipped.")
-    return str(failed[-1])
+    while beneath := _last_failed(step.get("sub_steps") or ()):
+        step = beneath
+    return str(step["node"])
+
+
+def _last_failed(steps: Sequence[Body]) -> Body | None:
+    return next((step for step in reversed(steps) if step.get("error")), None)
 
 
 def _tell(process_id: str, what: str, *, accepted: bool, as_json: bool) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -88,17 +89,35 @@ def note(sentence: str) -> None:
     console(stderr=True).print(Text(sentence, style="dim"))
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[RenderableType]], *, wrap: Iterable[str] = ()) -> Table:
-    """A table with a line under its head on a terminal, plain columns elsewhere; columns in `wrap` may be narrowed."""
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[RenderableType]],
+    *,
+    wrap: Collection[str] = (),
+    cut: Collection[str] = (),
+) -> Table:
+    """A table with a line under its head on a terminal, plain columns elsewhere.
+
+    Where there is no room, columns in `wrap` go on in the next line and those in `cut` end early; the others stay.
+    """
     terminal = console().is_terminal
     made = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    flexible = set(wrap)
-    for column in columns:
-        narrowed = column in flexible
-        made.add_column(column, no_wrap=not narrowed, overflow="fold" if narrowed else "ellipsis")
-    for row in rows:
-        made.add_row(*row)
+    lines = [list(row) for row in rows]
+    for number, column in enumerate(columns):
+        least = max((_length(line[number]) for line in lines), default=0)
+        made.add_column(
+            column,
+            no_wrap=column not in wrap,
+            overflow="fold" if column in wrap else "ellipsis",
+            min_width=None if column in wrap or column in cut else max(least, len(column)),
+        )
+    for line in lines:
+        made.add_row(*line)
     return made
+
+
+def _length(cell: RenderableType) -> int:
+    return cell_len(cell.plain if isinstance(cell, Text) else str(cell))
 
 
 def facts(pairs: Iterable[tuple[str, RenderableType | None]]) -> Table:

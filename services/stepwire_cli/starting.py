@@ -88,14 +88,12 @@ def resume(gateway: Gateway, process_id: str, given: Input, user: str | None) ->
     return was_accepted(given.fill(lambda pages: gateway.send("PUT", path, json=pages, params=params, headers=headers)))
 
 
-def _started(  # the last three by name
-    gateway: Gateway, order: Order, process_id: str, *, accepted: bool, follow: bool, as_json: bool
-) -> int:
+def _started(gateway: Gateway, order: Order, process_id: str, *, accepted: bool, follow: bool, as_json: bool) -> int:
     told = {"process_id": process_id, "workflow": order.workflow, "accepted": accepted}
     if follow:
         if not as_json:
             say(f"Started process {process_id}.")
-        return following.follow(gateway, process_id, as_json=as_json)
+        return following.follow(gateway, process_id, as_json=as_json, expected=not accepted)
     later = "Started" if accepted else "Not answered yet; when it is, it will be"
     show(told, lambda: f"{later} process {process_id}.", as_json=as_json)
     return EXIT_DONE

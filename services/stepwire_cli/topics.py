@@ -30,9 +30,10 @@ def create(queues: Sequence[str], *, as_json: bool) -> None:
 def check(queues: Sequence[str], *, as_json: bool) -> int:
     """Compare; returns the exit code."""
     settings = operator_settings()
+    wanted = kafka.wanted_topics(settings, queues)
     with working(f"looking at {settings.kafka_bootstrap}"):
-        found = asyncio.run(kafka.describe_topics(settings, queues))
-    rows = [_judged(name, found.get(name), settings) for name in kafka.wanted_topics(settings, queues)]
+        found = asyncio.run(kafka.describe_topics(settings, wanted))
+    rows = [_judged(name, found.get(name), settings) for name in wanted]
     wrong = [row["topic"] for row in rows if row["problem"]]
     show({"topics": rows, "wrong": wrong}, lambda: _rendered(rows, wrong), as_json=as_json)
     return EXIT_FAILED if wrong else EXIT_DONE

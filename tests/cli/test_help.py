@@ -65,6 +65,8 @@ def test_everything_asked_of_the_command_line_is_there() -> None:
         "workflows": "list show graph",
         "process": "list show follow resume retry skip abort note",
         "engine": "pause unpause status",
+        "lock": "list show release",
+        "dlq": "list show replay discard",
     }
     wanted = {(group, name) for group, names in groups.items() for name in names.split()}
     alone = ("start", "settings", "asyncapi", "openapi", "coordinator", "executor", "gateway", "dev")
@@ -84,3 +86,9 @@ def test_completion_can_be_installed(alone: Cli) -> None:
     done = alone("--help")
     assert "--install-completion" in done.out
     assert "Exit codes" in done.out
+
+
+def test_the_shell_is_told_what_may_follow(alone: Cli) -> None:
+    """As its completion asks: commands, and those of a group."""
+    asked = {"_STEPWIRE_COMPLETE": "complete_bash", "COMP_WORDS": "stepwire process re", "COMP_CWORD": "2"}
+    assert alone(settings=asked).out.split() == ["resume", "retry"]

@@ -28,8 +28,8 @@ def openapi() -> None:
     describing.print_openapi()
 
 
-def install(app: typer.Typer) -> None:
-    """Add the commands to `app`."""
-    app.command("settings", epilog="Example: stepwire settings --json")(show_settings)
-    app.command("asyncapi", epilog="Example: stepwire asyncapi > asyncapi.json")(asyncapi)
-    app.command("openapi", epilog="Example: stepwire openapi > openapi.json")(openapi)
+def install(app: typer.Typer, panel: str) -> None:
+    """Add the commands to `app`, shown in `panel` of its help."""
+    app.command("settings", rich_help_panel=panel, epilog="Example: stepwire settings --json")(show_settings)
+    app.command("asyncapi", rich_help_panel=panel, epilog="Example: stepwire asyncapi > asyncapi.json")(asyncapi)
+    app.command("openapi", rich_help_panel=panel, epilog="Example: stepwire openapi > openapi.json")(openapi)

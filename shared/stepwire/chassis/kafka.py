@@ -107,15 +107,15 @@ async def create_topics(settings: Settings, queues: Iterable[str] = ()) -> list[
         return missing
 
 
-async def describe_topics(settings: Settings, queues: Iterable[str] = ()) -> dict[str, TopicFacts]:
-    """What there is of the topics that `wanted_topics` names.
+async def describe_topics(settings: Settings, topics: Iterable[str]) -> dict[str, TopicFacts]:
+    """What there is of these topics, by their full names.
 
     Raises:
         Unreachable: Kafka does not answer.
     """
     async with _admin(settings.kafka_bootstrap) as admin:
         existing = set(await admin.list_topics())
-        names = [name for name in wanted_topics(settings, queues) if name in existing]
+        names = [name for name in topics if name in existing]
         if not names:
             return {}
         sizes = await _message_sizes(admin, names)

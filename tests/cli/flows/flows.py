@@ -22,6 +22,7 @@ from stepwire import (
     retrystep,
     step,
     step_group,
+    with_lock,
     workflow,
 )
 
@@ -136,3 +137,15 @@ def breaks() -> StepList:
 def waits() -> StepList:
     """Never ends by itself."""
     return init >> wait_for_somebody >> done
+
+
+@workflow("Break down with a lock")
+def locks_and_breaks() -> StepList:
+    """Failed, and nobody else has the rack meanwhile."""
+    return init >> with_lock("rack:ams")(break_down) >> done
+
+
+@workflow("Wait with a lock")
+def locks_and_waits() -> StepList:
+    """Has the other rack until it is aborted."""
+    return init >> with_lock("rack:lon")(wait_for_somebody) >> done
