@@ -16,6 +16,8 @@ from stepwire.process.model import top_of
 
 PENDING = "pending"
 ABORT = "abort"
+SKIPPED = "skipped"
+SUCCESS = "success"
 AWAITING = "awaiting_callback"
 START_CHECK = "0"
 
@@ -70,6 +72,7 @@ def _step(
         "step_id": uuid5(process_id, f"step {rows[0]['seq']}"),
         "name": last["name"] if own_name or node is None else node.name,
         **_facts(last),
+        "status": _status(rows),
         "started": next((row["started_at"] for row in rows if row["started_at"]), None),
         "created_by": next((row["created_by"] for row in reversed(rows) if row["created_by"]), None),
         "state": state,
@@ -78,6 +81,13 @@ def _step(
         "retries": sum(row["retries"] for row in rows),
         "sub_steps": list(_sub_steps(process_id, rows, manifest)),
     }
+
+
+def _status(rows: Sequence[Row]) -> str:
+    """What came of all of it: a group is skipped when nothing of it was done, not when its last sub-step was not."""
+    last = rows[-1]
+    done = last["status"] == SKIPPED and "." in last["node"] and any(row["status"] == SUCCESS for row in rows)
+    return SUCCESS if done else str(last["status"])
 
 
 def _facts(row: Row) -> Step:

@@ -63,6 +63,14 @@ def test_a11_groups_in_groups(driver: Driver) -> None:
     assert [one.node for one in seen.step("Outer").sub_steps] == paths
 
 
+def test_a11_conditions_within_a_group(driver: Driver) -> None:
+    """It is skipped when nothing of it was done, not when its last sub-step was skipped."""
+    seen = driver.wait(driver.start("a11_conditions"), "completed", "failed", "suspended")
+    assert seen.outcomes[1:4] == [("Partly", "success"), ("Nothing", "skipped"), ("Waits not", "success")]
+    assert [one.status for one in seen.step("Partly").sub_steps] == ["success", "skipped"]
+    assert seen.state["said"] == ["one", "two", "after"]
+
+
 @pytest.mark.parametrize(("workflow", "asked"), [("a11_asks_again", "suspended"), ("a11_asks_once", "completed")])
 def test_a11_a_failure_behind_an_input(driver: Driver, workflow: str, asked: str) -> None:
     """A retry asks again, unless the group goes on with what failed."""

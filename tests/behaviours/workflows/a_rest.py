@@ -61,6 +61,16 @@ def ask_in_group() -> FormGenerator:
     return {"answer": page.answer}
 
 
+@workflow("Groups with conditions in them")
+def a11_conditions() -> StepList:
+    """One does its first sub-step, one does nothing, one skips what waits."""
+    never = conditional(lambda _: False)
+    partly = step_group("Partly", say("one") >> never(say("never")))
+    nothing = step_group("Nothing", never(say("never")) >> never(say("nor this")))
+    waits = step_group("Waits not", never(ask_in_group) >> say("two"))
+    return init >> partly >> nothing >> waits >> say("after") >> done
+
+
 @step("Fail behind the input")
 def fail_behind() -> None:
     """Fail while the gate is closed."""
