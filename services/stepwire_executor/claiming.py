@@ -59,8 +59,8 @@ class Claimer:
             claimed = await claims.claim_waiting(connection, self._executor, waiting)
         return await self._begin([(one, None) for one in claimed])
 
-    async def peek_alone(self, waiting: Waiting) -> Wanted | None:
-        """Find a run that wants an executor for itself."""
+    async def peek_alone(self, waiting: Waiting) -> list[Wanted]:
+        """Find runs that want an executor for themselves."""
         async with autocommit(self._engine) as connection:
             return await claims.peek_alone(connection, waiting)
 

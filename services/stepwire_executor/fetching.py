@@ -23,6 +23,7 @@ BUSY_FALLBACK_SECONDS = 5.0
 """So rarely an executor that always finds records looks for runs nobody took."""
 ALONE_SECONDS = 5.0
 """Runs that want an executor for themselves are rare."""
+MOST_ALONE = 16
 FEW_RUNS = 16
 GATHER_SECONDS = 0.005
 """With many runs under way records are gathered for a moment: claims of single runs cost more than their steps."""
@@ -138,9 +139,8 @@ class Fetcher:
         if time.monotonic() - self._alone_at < ALONE_SECONDS:
             return
         self._alone_at = time.monotonic()
-        alone = await self._claimer.peek_alone(waiting)
-        if alone is not None:
-            self._alone.append(alone)
+        # Several: a crowd of runs that lost two executors together would otherwise wait for this look one by one.
+        self._alone.extend(await self._claimer.peek_alone(waiting._replace(most=MOST_ALONE)))
 
     async def _clear_doubt(self) -> None:
         """After a claim whose answer was lost: it may have been made, and would be held for ever."""

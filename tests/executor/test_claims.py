@@ -10,6 +10,7 @@ import pytest
 
 from stepwire.data import claims
 from stepwire.data.claims import Claimed
+from stepwire_executor import fetching
 from tests.executor import flows
 from tests.executor.harness import Dispatch, Harness
 
@@ -160,6 +161,18 @@ async def test_a_run_lost_twice_has_the_executor_for_itself(harness: Harness) ->
         flows.gates["alone"].set()
         await harness.wait_results(alone, 2)
     assert (results[1].type, results[1].reason) == ("RunEnded", "budget")
+
+
+async def test_a_crowd_of_runs_lost_twice_waits_for_one_look(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two executors that died with a hundred runs each must not cost the last of them a look per run."""
+    monkeypatch.setattr(fetching, "ALONE_SECONDS", 60.0)
+    crowd = [Dispatch("five_steps", alone=True, age_seconds=10) for _ in range(3)]
+    for each in crowd:
+        await harness.insert(each)
+    async with harness.executor():
+        for each in crowd:
+            # It ends at its next step: others wait for the room it takes.
+            await harness.wait_results(each, 2)
 
 
 async def test_a_run_ends_when_its_budget_is_spent(harness: Harness) -> None:

@@ -50,6 +50,19 @@ def test_28_forged_replayed_and_altered_callbacks(scene: Scene) -> None:
     assert_effects_once(scene.sql, ids, CALLS_BACK)
 
 
+def test_28_the_token_of_an_attempt_that_is_over(scene: Scene) -> None:
+    """After a timeout and a retry there is a new one; the old one is told that nobody waits for it."""
+    (process_id,) = scene.start("short_await")
+    scene.wait([process_id], "failed")
+    (first,) = scene.outside.asked_for("order", process_id)
+    scene.request("PUT", f"/api/processes/{process_id}/resume", json=[]).raise_for_status()
+    wait_for(lambda: scene.sql(AWAITING, [process_id]) == [(1,)], what="the second await")
+    assert scene.request("POST", first.body["callback_route"], json=answer_to(first)).status_code == httpx.codes.GONE
+    scene.call_back(scene.outside.asked_for("order", process_id)[1])
+    scene.wait([process_id])
+    assert_effects_once(scene.sql, [process_id], ["answered"])
+
+
 def test_29_flood(scene: Scene) -> None:
     """Large bodies, bodies that never end and idle connections: memory is bounded, and the engine goes on."""
     gateway = psutil.Process(scene.service("gateway-1").pid)

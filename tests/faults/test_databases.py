@@ -5,15 +5,16 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from uuid import UUID
 
 import httpx
 import psycopg
 
+from tests.faults.limits import limit_files
 from tests.faults.proofs import assert_effects_once
 from tests.faults.scene import Scene
-from tests.faults.workflows.flows import ASKS_OUTSIDE, CALLS_BACK, JOB
+from tests.faults.workflows.flows import ASKS_OUTSIDE, CALLS_BACK, JOB, THREE_WRITES
 from tests.support.waiting import wait_for
 
 MANY = 40
@@ -22,6 +23,26 @@ KILLS = 60
 KILL_SECONDS = 0.05
 RECOVERY_SECONDS = 90.0
 EXHAUSTED_TIMES = 3
+FILE_BYTES = 16 * 1024 * 1024
+NO_LIMIT = -1
+FILLERS = (
+    """
+    INSERT INTO stepwire_engine.commands (command_id, type, content_hash, body, status)
+    SELECT 'filler-' || gen_random_uuid(), 'AddNote', '', convert_to(repeat('x', %s), 'UTF8'), 'accepted'
+    FROM generate_series(1, %s)
+    """,
+    """
+    INSERT INTO stepwire_engine.process_steps (process_id, seq, node, name, status, attempt, epoch)
+    SELECT gen_random_uuid(), 1, '1', repeat('x', %s), 'filler', 1, 0 FROM generate_series(1, %s)
+    """,
+)
+# The size of rows and their number: first up to the limit, then, when nothing may grow any more, into every gap.
+LARGE_ROWS = (1900, 9000)
+SMALL_ROWS = ((100, 1000), (10, 20), (10, 1))
+EMPTIED = (
+    "DELETE FROM stepwire_engine.commands WHERE command_id LIKE 'filler-%%'",
+    "DELETE FROM stepwire_engine.process_steps WHERE status = 'filler'",
+)
 BACKENDS = """
 SELECT pid FROM pg_stat_activity
 WHERE application_name LIKE 'stepwire%%' AND datname = current_database() AND pid <> pg_backend_pid()
@@ -126,3 +147,64 @@ def take_the_rest(scene: Scene, taken: ExitStack) -> None:
             taken.enter_context(psycopg.connect(scene.stack.database_url, autocommit=True))
         except psycopg.OperationalError:
             return
+
+
+def test_39_disk_full(servers: Scene) -> None:
+    """No file may grow: new work is refused, callbacks are kept, and all goes on when there is room again."""
+    ids = awaiting(servers, MANY)
+    accepted: list[UUID] = []
+    with servers.all_survive():
+        with full_disk(servers):
+            # A session may have some room left in the page it wrote last.
+            wait_for(lambda: start_refused(servers, accepted), what="a start that finds no room")
+            answer(servers, ids)
+            wait_for(lambda: any_retried(servers), what="a batch that finds no room")
+            assert "awaiting_callback" in servers.statuses(ids).values()
+        accepted += servers.start_over_http("three_writes")
+        servers.wait(ids + accepted, seconds=RECOVERY_SECONDS)
+    assert_effects_once(servers.sql, ids, CALLS_BACK)
+    assert_effects_once(servers.sql, accepted, THREE_WRITES)
+
+
+def start_refused(scene: Scene, accepted: list[UUID]) -> bool:
+    """Whether one more start is refused for now; one that is accepted is added."""
+    response = scene.request("POST", "/api/processes/three_writes", json=[])
+    if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+        return True
+    accepted.append(UUID(response.raise_for_status().json()["id"]))
+    return False
+
+
+def any_retried(scene: Scene) -> bool:
+    """Whether a coordinator tells that a batch was not taken for want of room."""
+    names = ("coordinator-1", "coordinator-2")
+    return any("could not extend file" in line for name in names for line in scene.service(name).lines)
+
+
+@contextmanager
+def full_disk(scene: Scene) -> Iterator[None]:
+    """Let the tables that every piece of work adds to be as large as a file may be, until the end of the block."""
+    for statement in FILLERS:
+        scene.sql(statement, *LARGE_ROWS)
+    limit_files(FILE_BYTES, server_processes(scene))
+    try:
+        for statement in FILLERS:
+            fill_gaps(scene, statement)
+        yield
+    finally:
+        limit_files(NO_LIMIT, server_processes(scene))
+        for statement in EMPTIED:
+            scene.sql(statement)
+
+
+def fill_gaps(scene: Scene, statement: str) -> None:
+    """Add rows until not even one more finds room."""
+    for size, count in SMALL_ROWS:
+        with suppress(psycopg.Error):
+            while True:
+                scene.sql(statement, size, count)
+
+
+def server_processes(scene: Scene) -> list[int]:
+    """The database server, which new sessions inherit from, and the sessions of services that are there."""
+    return [scene.postgres.pid, *(pid for (pid,) in scene.sql(BACKENDS))]

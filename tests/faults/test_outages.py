@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 
 from stepwire.chassis.kafka import create_topics
@@ -84,6 +86,49 @@ def test_34_kafka_wiped_with_processes_under_way(scene: Scene) -> None:
     scene.wait(ids, seconds=RECOVERY_SECONDS)
     assert_effects_once(scene.sql, ids[:FEW] + ids[2 * FEW :], CALLS_BACK)
     assert_effects_once(scene.sql, ids[FEW : 2 * FEW], ASKS_OUTSIDE)
+
+
+def health(service: Service, path: str) -> tuple[int, Any]:
+    """What a service says about itself."""
+    response = httpx.get(f"{service.url}/health/{path}")
+    return response.status_code, response.json()
+
+
+def reasons(service: Service) -> dict[str, str]:
+    """Why a service is not ready."""
+    try:
+        told: dict[str, str] = health(service, "ready")[1]["reasons"]
+    except httpx.TransportError as error:
+        # A machine under load may take longer than the client's patience.
+        return dict.fromkeys(("database", "kafka"), repr(error))
+    return told
+
+
+def test_services_started_before_their_servers(scene: Scene) -> None:
+    """They say which addresses they cannot reach, live but are not ready, and go on when the servers come."""
+    services = list(scene.stack.services.values())
+    for service in services:
+        assert service.stop() == 0
+    scene.postgres.kill()
+    scene.kafka.kill()
+    marks = {service.name: len(service.lines) for service in services}
+    for service in services:
+        service.start()
+    for service in services:
+        for address in (f"database at 127.0.0.1:{scene.postgres.port}", f"kafka at {scene.kafka.bootstrap}"):
+            service.wait_output(f"Cannot reach {address}", since=marks[service.name])
+        assert health(service, "live")[0] == httpx.codes.OK
+        assert health(service, "ready")[0] == httpx.codes.SERVICE_UNAVAILABLE
+    scene.postgres.start()
+    for service in services:
+        wait_for(lambda s=service: "database" not in reasons(s), what="the database")  # type: ignore[misc]
+        assert "kafka" in reasons(service)
+    scene.kafka.start()
+    scene.wait_ready()
+    scene.answer_orders()
+    ids = scene.start_over_http("calls_back", FEW)
+    scene.wait(ids)
+    assert_effects_once(scene.sql, ids, CALLS_BACK)
 
 
 def test_services_whose_port_is_taken(scene: Scene) -> None:

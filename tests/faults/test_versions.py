@@ -6,12 +6,19 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
+import psycopg
+
+from stepwire_cli.migrate import downgrade, upgrade
 from tests.faults.proofs import assert_effects_once, effects_of
 from tests.faults.scene import Scene
 from tests.faults.workflows.changing import NEW_EFFECTS, OLD_EFFECTS, VERSION
 from tests.support.waiting import wait_for
 
 AWAITING = "SELECT count(*) FROM stepwire_engine.processes WHERE process_id = ANY(%s) AND status = 'awaiting_callback'"
+SHAPE = """
+SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns
+WHERE table_schema = 'stepwire_engine' ORDER BY 1, 2
+"""
 
 
 def one_of_each_waiting(scene: Scene) -> dict[str, UUID]:
@@ -43,3 +50,19 @@ def test_37_new_code_while_processes_wait(scene: Scene) -> None:
     scene.wait(strangers)
     assert_effects_once(scene.sql, strangers, OLD_EFFECTS)
     assert_effects_once(scene.sql, [ids["appended"]], NEW_EFFECTS["appended"])
+
+
+def test_38_there_and_back_again(database: str) -> None:
+    """Every migration can be taken back, and brings the same tables again."""
+    before = shape_of(database)
+    downgrade(database, "base")
+    assert shape_of(database) == []
+    upgrade(database)
+    assert shape_of(database) == before
+
+
+def shape_of(database: str) -> list[tuple[Any, ...]]:
+    """All columns of the engine's tables but those of alembic."""
+    with psycopg.connect(database) as connection:
+        rows = connection.execute(SHAPE).fetchall()
+    return [row for row in rows if row[0] != "alembic_version"]

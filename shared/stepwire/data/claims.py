@@ -117,7 +117,7 @@ _PEEK_ALONE = text(f"""
 SELECT p.process_id, p.epoch FROM stepwire_engine.processes AS p
 WHERE {_SERVED}
 ORDER BY p.priority DESC, p.dispatched_at
-LIMIT 1
+LIMIT :most
 """)  # noqa: S608 - put together from constants
 
 _UNFINISHED = text("""
@@ -152,12 +152,11 @@ async def claim_waiting(
     return [_claimed(row) for row in await connection.execute(CLAIM_WAITING, _listed(values))]
 
 
-async def peek_alone(connection: Connection, waiting: Waiting) -> Wanted | None:
-    """Find a run that wants an executor for itself, without claiming it."""
+async def peek_alone(connection: Connection, waiting: Waiting) -> list[Wanted]:
+    """Find runs that want an executor for themselves, without claiming them."""
     values = {**waiting._asdict(), "alone": True}
-    values.pop("most")
-    row = (await connection.execute(_PEEK_ALONE, _listed(values))).first()
-    return None if row is None else Wanted(_plain(row[0]), row[1], stateless=True)
+    rows = await connection.execute(_PEEK_ALONE, _listed(values))
+    return [Wanted(_plain(row[0]), row[1], stateless=True) for row in rows]
 
 
 async def unfinished(connection: Connection, executor: UUID) -> list[tuple[UUID, int]]:
