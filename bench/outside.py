@@ -82,6 +82,7 @@ class Outside:
         self._address = urlsplit(gateway_url).netloc
         self._http: http.client.HTTPConnection | None = None
         self.bootstrap = bootstrap
+        self.url = gateway_url
         self.producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=0, acks="all")
         self.database: asyncpg.Pool[Any]
 

@@ -11,6 +11,7 @@ from uuid import UUID
 import orjson
 from aiokafka import AIOKafkaConsumer
 
+from bench import reading
 from bench.harness import SERVICES, Bench
 from bench.lines import median_ms, quantiles
 from bench.outside import Events, Outside, start_record
@@ -131,7 +132,15 @@ async def idle(bench: Bench) -> None:
     bench.show("idle", IDLE_WAITING, {"cpu_percent": percent, "by_service": share})
 
 
-WORKLOADS: dict[str, Callable[[Bench], Awaitable[None]]] = {"w1": w1, "w2": w2, "w3": w3, "w4": w4, "idle": idle}
+WORKLOADS: dict[str, Callable[[Bench], Awaitable[None]]] = {
+    "w1": w1,
+    "w2": w2,
+    "w3": w3,
+    "w4": w4,
+    "idle": idle,
+    "list": reading.lists,
+    "sse": reading.follow,
+}
 
 Start = Callable[[Outside, str], Awaitable[None]]
 

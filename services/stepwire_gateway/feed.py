@@ -7,7 +7,7 @@ import base64
 import binascii
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -17,33 +17,13 @@ from stepwire.chassis.kafka import make_consumer
 from stepwire.chassis.logging import get_logger
 from stepwire.chassis.settings import Settings
 from stepwire.contracts import topics
-from stepwire.flow.errors import StepwireError
+from stepwire_gateway.hub import FellBehind, Filter, Hub, Item, Positions, kind_of, make_cursor
 from stepwire_gateway.problems import Problem, kafka_away, malformed
 from stepwire_gateway.tail import Tail, TailRecord
 
-MAX_BEHIND = 10_000
 REPLAY_MS = 500
-
-Positions = dict[int, int]
-
-
-class FellBehind(StepwireError):  # noqa: N818  # what the client did
-    """The client reads slower than events come; it may go on at its last cursor."""
-
-
-class Filter(NamedTuple):
-    """Which events are wanted; None is all."""
-
-    process_id: str | None = None
-    type: str | None = None
-
-
-class Item(NamedTuple):
-    """An event with the cursor behind it; the first item is none, its type is empty: only where the feed begins."""
-
-    cursor: str
-    type: str
-    value: bytes
+# After a restart of the gateway all its clients come back at once, each with a cursor.
+MAX_REPLAYS = 8
 
 
 class Feed:
@@ -53,39 +33,39 @@ class Feed:
         self._settings = settings
         self._tail = tail
         self._topic = settings.topic(topics.PROCESS_EVENTS)
+        self._hub = Hub(tail)
+        self._replays = asyncio.Semaphore(MAX_REPLAYS)
         self._log = get_logger()
 
     def items(self, wanted: Filter, cursor: str | None) -> AsyncIterator[Item]:
         """The events from `cursor` on, without one from now on; ends in FellBehind where the client is too slow.
 
         Raises:
-            Problem: the cursor cannot be read, or Kafka is away.
+            Problem: the cursor cannot be read, Kafka is away, or too many listen already.
         """
         since = read_cursor(cursor) if cursor else None
         if not self._tail.ready.is_set():
             raise kafka_away()
+        self._hub.check_room()
         return self._items(wanted, since)
 
     async def _items(self, wanted: Filter, since: Positions | None) -> AsyncIterator[Item]:
-        queue: asyncio.Queue[TailRecord | None] = asyncio.Queue(MAX_BEHIND)
-        with self._tail.follow(lambda record: _offer(queue, record)) as start:
+        with self._hub.listen(wanted) as (listener, start):
             positions = dict(start) if since is None else _known(since, start)
             yield Item(make_cursor(positions), "", b"")
             async for record in self._between(positions, start):
                 if item := _item(record, wanted, positions):
                     yield item
-            while (live := await queue.get()) is not None:
-                # What was replayed comes no second time.
-                if live.offset >= positions.get(live.partition, 0) and (item := _item(live, wanted, positions)):
-                    yield item
-        raise FellBehind("the client reads slower than events come")
+            while (live := await listener.queue.get()) is not None:
+                yield live
+        raise FellBehind("the client reads slower than events come; go on at the last id")
 
     async def _between(self, positions: Positions, ends: Mapping[int, int]) -> AsyncIterator[TailRecord]:
         """The records from `positions`, which the caller moves on, up to `ends`."""
         behind = {number for number, end in ends.items() if positions[number] < end}
         if not behind:
             return
-        async with self._replaying({number: positions[number] for number in behind}) as consumer:
+        async with self._replays, self._replaying({number: positions[number] for number in behind}) as consumer:
             while any(positions[number] < ends[number] for number in behind):
                 for record in await _some(consumer):
                     if record.offset < ends[record.partition]:
@@ -109,12 +89,6 @@ class Feed:
             raise kafka_away() from error
         finally:
             await consumer.stop()
-
-
-def make_cursor(positions: Mapping[int, int]) -> str:
-    """The place behind which all events are still to come, as one opaque word."""
-    flat = [number for pair in sorted(positions.items()) for number in pair]
-    return base64.urlsafe_b64encode(orjson.dumps(flat)).rstrip(b"=").decode()
 
 
 def read_cursor(cursor: str) -> Positions:
@@ -145,16 +119,6 @@ def _known(since: Positions, start: Mapping[int, int]) -> Positions:
     return {number: min(since.get(number, 0), end) for number, end in start.items()}
 
 
-def _offer(queue: asyncio.Queue[TailRecord | None], record: TailRecord) -> None:
-    if queue.full():
-        # The reader finds the end in place of what it missed, never a gap.
-        while not queue.empty():
-            queue.get_nowait()
-        queue.put_nowait(None)
-        return
-    queue.put_nowait(record)
-
-
 async def _some(consumer: AIOKafkaConsumer) -> list[TailRecord]:
     batches = await consumer.getmany(timeout_ms=REPLAY_MS)
     return [record for batch in batches.values() for record in batch]
@@ -162,19 +126,9 @@ async def _some(consumer: AIOKafkaConsumer) -> list[TailRecord]:
 
 def _item(record: TailRecord, wanted: Filter, positions: Positions) -> Item | None:
     positions[record.partition] = record.offset + 1
-    if wanted.process_id is not None and (record.key or b"").decode(errors="replace") != wanted.process_id:
+    if wanted.key is not None and record.key != wanted.key:
         return None
-    value = record.value or b""
-    kind = _type(value)
+    kind = kind_of(record)
     if kind is None or (wanted.type is not None and kind != wanted.type):
         return None
-    return Item(make_cursor(positions), kind, value)
-
-
-def _type(value: bytes) -> str | None:
-    try:
-        document = orjson.loads(value)
-    except orjson.JSONDecodeError:
-        return None
-    kind = document.get("type") if isinstance(document, dict) else None
-    return kind if isinstance(kind, str) else None
+    return Item(make_cursor(positions), kind, record.value or b"")

@@ -4,6 +4,7 @@ range=0,50            the first fifty
 sort=started_at,desc  pairs of field and direction
 filter=last_status,failed-waiting,isTask,false   pairs of field and value; `-` separates alternatives
 filter=process_id,0b1e4f2a   the beginning of an id, in digits alone, is enough
+filter=started_at,>=2026-01-01,started_at,<2026-02-01   times; a bare date is that day
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from uuid import UUID
 
-from stepwire.data.process_reads import SORT_COLUMNS, Selection
+from stepwire.data.process_lists import SORT_COLUMNS, TIME_COLUMNS, Selection
 from stepwire.process.model import Status
 from stepwire_gateway.problems import malformed
+from stepwire_gateway.times import bounds_of
 
 DEFAULT_LIMIT = 1000
+MAX_LIMIT = 10_000
 MAX_OFFSET = 2**31
 
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _BEGINNING = re.compile(r"[0-9a-f]{1,31}", re.IGNORECASE)
+_DIGITS = re.compile(r"[0-9]{1,18}")
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _ALIASES = {
     "status": "last_status",
@@ -35,6 +39,8 @@ _ALIASES = {
     "labels": "label",
     "started": "started_at",
     "modified": "last_modified_at",
+    "creator": "created_by",
+    "notes": "note",
 }
 
 
@@ -55,11 +61,13 @@ def selection(range_: str | None, sorts: Sequence[str], filters: Sequence[str]) 
 
 def _with_range(chosen: Selection, text: str) -> Selection:
     start, comma, end = text.partition(",")
-    if not (comma and start.strip().isdecimal() and end.strip().isdecimal()):
+    if not (comma and _DIGITS.fullmatch(start.strip()) and _DIGITS.fullmatch(end.strip())):
         raise malformed(f"range {text!r} is not written as first,last; for example range=0,50")
     first, last = int(start), int(end)
     if not first <= last <= MAX_OFFSET:
         raise malformed(f"range {text!r} ends before it begins or is too large")
+    if last - first > MAX_LIMIT:
+        raise malformed(f"range {text!r} asks for more than {MAX_LIMIT} processes; ask for them in parts")
     return replace(chosen, offset=first, limit=last - first)
 
 
@@ -105,7 +113,7 @@ def _alternatives(value: str) -> list[str]:
 
 
 def _by_status(chosen: Selection, value: str) -> Selection:
-    wanted = _alternatives(value.lower())
+    wanted = value.lower().split("-")
     shows_rejected = chosen.rejected or Status.REJECTED in wanted
     return replace(chosen, texts={**chosen.texts, "last_status": wanted}, rejected=shows_rejected)
 
@@ -134,6 +142,28 @@ def _by_label(chosen: Selection, value: str) -> Selection:
     return replace(chosen, labels={**chosen.labels, key: text})
 
 
+def _by_note(chosen: Selection, value: str) -> Selection:
+    return replace(chosen, notes=(*chosen.notes, value))
+
+
+def _by_priority(chosen: Selection, value: str) -> Selection:
+    if not re.fullmatch(r"-?[0-9]{1,9}", value):
+        raise malformed(f"priority must be a whole number, not {value!r}")
+    return replace(chosen, texts={**chosen.texts, "priority": [str(int(value))]})
+
+
+def _by_time(field: str) -> Callable[[Selection, str], Selection]:
+    def rule(chosen: Selection, value: str) -> Selection:
+        try:
+            bounds = bounds_of(value)
+        except (ValueError, OverflowError) as error:
+            detail = f"{field} must be a date or a time with its zone, such as >=2026-01-01T12:00:00Z, not {value!r}"
+            raise malformed(detail) from error
+        return replace(chosen, times=(*chosen.times, *((field, *bound) for bound in bounds)))
+
+    return rule
+
+
 def _ids(name: str, value: str) -> list[UUID]:
     found = _UUID.findall(value)
     if "-".join(found) != value or not found:
@@ -141,11 +171,14 @@ def _ids(name: str, value: str) -> list[UUID]:
     return [UUID(text) for text in found]
 
 
-_TEXTS = frozenset({"workflow_name", "workflow_target", "last_step", "assignee", "created_by", "reporter", "priority"})
+_TEXTS = frozenset({"workflow_name", "workflow_target", "last_step", "assignee", "created_by", "reporter"})
 _RULES: dict[str, Callable[[Selection, str], Selection]] = {
     "last_status": _by_status,
     "is_task": _by_task,
     "process_id": _by_process,
     "subscription_id": _by_subscription,
     "label": _by_label,
+    "note": _by_note,
+    "priority": _by_priority,
+    **{field: _by_time(field) for field in TIME_COLUMNS},
 }

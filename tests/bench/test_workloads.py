@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from bench import workloads
+from bench import reading, workloads
 from bench.door import ADDRESS, Door
 from bench.harness import Bench
 from stepwire_cli.stack import Stack
@@ -75,3 +75,19 @@ def test_every_workload_prints_its_lines(
     (w4,), (idle,) = lines["w4"], lines["idle"]
     assert set(w4) >= {"first20_ms", "last20_ms", "callback_p50_ms"}
     assert idle["cpu_percent"] >= 0
+
+
+def test_the_workloads_of_those_who_look(
+    stack: Stack, door: Door, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every list finds what was inserted, and nobody who follows misses an event."""
+    for name, value in {"LISTED": 3000, "LIST_RUNS": 2, "LISTENERS": 20, "FOLLOW_SECONDS": 0.5}.items():
+        monkeypatch.setattr(reading, name, value)
+    monkeypatch.setattr(reading, "EVENTS_PER_SECOND", 100)
+    asyncio.run(run_all(stack, door, ["list", "sse"]))
+    lines = lines_of(capsys.readouterr().out)
+    assert {line["query"]: line["total"] for line in lines["list"]}["newest"] == 3000
+    assert all(line["total"] for line in lines["list"] if line["query"] != "label")
+    (sse,) = lines["sse"]
+    assert (sse["events"], sse["missed"], sse["missed_by_all"]) == (50, 0, 0)
+    assert all(set(line) >= QUANTILES for line in [*lines["list"], sse])

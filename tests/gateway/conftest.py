@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4
 
@@ -38,6 +39,9 @@ async def served(gateway_settings: Settings) -> AsyncIterator[Stage]:
     """The gateway of this module."""
     await create_topics(gateway_settings)
     async with open_stage(gateway_settings) as stage:
+        # The brokers may still be choosing leaders for topics made just now.
+        async with asyncio.timeout(stages.WAIT_SECONDS):
+            await stage.gateway.tail.ready.wait()
         yield stage
 
 

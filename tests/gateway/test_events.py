@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import orjson
 import pytest
+from starlette.requests import Request
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from stepwire.chassis.kafka import Outgoing
 from stepwire.contracts import topics
 from stepwire.contracts.events import cloud_event, process_event
-from stepwire_gateway import feed
-from stepwire_gateway.feed import make_cursor, read_cursor
-from tests.gateway.stage import WAIT_SECONDS, Stage
+from stepwire_gateway import events as events_over_http
+from stepwire_gateway import hub
+from stepwire_gateway.feed import Feed, read_cursor
+from stepwire_gateway.hub import FellBehind, Filter, make_cursor
+from tests.gateway.stage import WAIT_SECONDS, Stage, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -149,16 +154,96 @@ async def test_a_client_that_falls_behind_is_let_go(
     stage: Stage, subject: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its stream ends, so that it goes on at its cursor instead of missing something."""
-    monkeypatch.setattr(feed, "MAX_BEHIND", 3)
-    items = feed.Feed(stage.settings, stage.gateway.tail).items(feed.Filter(subject), None)
+    monkeypatch.setattr(hub, "MAX_BEHIND_OF_ONE", 3)
+    items = Feed(stage.settings, stage.gateway.tail).items(Filter(subject), None)
     assert (await anext(items)).type == ""
     first = asyncio.ensure_future(anext(items))
     await happen(stage, subject, "created")
     assert orjson.loads((await first).value)["sequence"] == 1
-    await follow(stage, 9, happen(stage, subject, *["waiting"] * 9, first=2), process_id=subject)
-    with pytest.raises(feed.FellBehind):
+    await follow(stage, 9, happen(stage, subject, *["waiting"] * 9, first=2))
+    with pytest.raises(FellBehind):
         async for _ in items:
             pass
+
+
+async def test_a_client_that_fell_behind_is_told(stage: Stage, subject: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last event of its stream says why it ended, without an id, so that it goes on where it was."""
+    monkeypatch.setattr(hub, "MAX_BEHIND_OF_ONE", 3)
+    reading = asyncio.Event()
+    sent: list[bytes] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message.get("body", b""))
+        if b"created" in sent[-1]:
+            await reading.wait()
+
+    async def receive() -> Any:
+        return await asyncio.get_running_loop().create_future()
+
+    served = events_over_http.Events(Feed(stage.settings, stage.gateway.tail), asyncio.Event())
+    response = await served.stream(Request({"type": "http", "headers": []}), subject)
+    scope = {"type": "http", "asgi": {"version": "3.0", "spec_version": "2.4"}}
+    streaming = asyncio.ensure_future(response(scope, receive, send))
+    await until(lambda: bool(sent) and sent[-1].startswith(b"id: "))
+    await happen(stage, subject, "created")
+    await until(lambda: b"created" in sent[-1])
+    await follow(stage, 9, happen(stage, subject, *["waiting"] * 9, first=2))
+    reading.set()
+    async with asyncio.timeout(WAIT_SECONDS):
+        await streaming
+    assert b"".join(sent).decode().splitlines()[-3:-1] == [
+        "event: stepwire.feed.ended",
+        'data: {"reason":"too_slow","detail":"the client reads slower than events come; go on at the last id"}',
+    ]
+
+
+async def test_a_client_that_reads_nothing_is_let_go(
+    stage: Stage, subject: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds no place longer than its time to take what it is sent."""
+    monkeypatch.setattr(events_over_http, "SEND_SECONDS", 0.05)
+    served = events_over_http.Events(Feed(stage.settings, stage.gateway.tail), asyncio.Event())
+    for version in ("2.3", "2.4"):
+        response = await served.stream(Request({"type": "http", "headers": []}), subject)
+        scope = {"type": "http", "asgi": {"version": "3.0", "spec_version": version}}
+
+        async def never(_: Any = None) -> Any:
+            return await asyncio.get_running_loop().create_future()
+
+        async with asyncio.timeout(WAIT_SECONDS):
+            await response(scope, never, never)
+
+
+async def test_there_is_room_for_so_many(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more is asked to come again."""
+    monkeypatch.setattr(hub, "MAX_LISTENERS", 0)
+    response = await stage.http.get("/api/events")
+    assert (response.status_code, response.json()["reason"]) == (503, "too_many_listeners")
+
+
+async def test_a_hundred_clients_each_follow_one_process(stage: Stage) -> None:
+    """Nobody misses an event, nobody gets another's, and one who follows everything sees them all."""
+    subjects = [str(uuid4()) for _ in range(100)]
+    words = ("created", "started", "waiting", "resumed", "completed")
+    opened = asyncio.Barrier(len(subjects) + 2)
+
+    async def everything() -> None:
+        await opened.wait()
+        for number, word in enumerate(words, 1):
+            await asyncio.gather(*(happen(stage, subject, word, first=number) for subject in subjects))
+
+    limits = httpx.Limits(max_connections=200)
+    async with httpx.AsyncClient(base_url=stage.http.base_url, timeout=WAIT_SECONDS, limits=limits) as http:
+        many = dataclasses.replace(stage, http=http)
+        each = [follow(many, len(words), opened.wait(), process_id=subject) for subject in subjects]
+        whole = follow(many, len(words) * len(subjects), opened.wait())
+        happening = asyncio.ensure_future(everything())
+        *own, seen = await asyncio.gather(*each, whole)
+        await happening
+    for subject, found in zip(subjects, own, strict=True):
+        assert [(event["subject"], event["sequence"]) for _, _, event in found] == [(subject, n) for n in range(1, 6)]
+    ours = [(event["subject"], event["sequence"]) for _, _, event in seen]
+    assert sorted(ours) == sorted((subject, n) for subject in subjects for n in range(1, 6))
 
 
 async def test_a_websocket_has_the_same(stage: Stage, subject: str) -> None:

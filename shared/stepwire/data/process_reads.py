@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import orjson
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,7 +16,7 @@ UNCLAIMED_SECONDS = 2.0
 LONG_STEP_SECONDS = 60.0
 
 # What a process waits for is told from its row, its claim and the executors that live.
-_COLUMNS = """
+COLUMNS = """
     p.process_id, p.workflow, p.target, p.is_task, p.status, p.node, p.attempt, p.epoch, p.runnable, p.queue,
     p.manifest, p.subscription_id, p.deadline, p.last_step, p.assignee, p.failed_reason, p.form, p.waiting_on,
     p.progress, p.reporter, p.created_by, p.priority, p.labels, p.note, p.started_at, p.last_modified_at,
@@ -43,17 +42,17 @@ _COLUMNS = """
                WHERE w.process_id = p.process_id AND w.key = p.waiting_on ->> 'lock') END AS lock_place,
     clock_timestamp() AS now
 """
-_TABLES = """
-    stepwire_engine.processes p
+TABLES = """
+    stepwire_engine.processes p {join}
     CROSS JOIN stepwire_engine.engine_settings e
     LEFT JOIN stepwire_engine.run_claims c
         ON p.runnable AND c.process_id = p.process_id AND c.epoch = p.epoch AND NOT c.revoked
     LEFT JOIN public.subscriptions s ON s.subscription_id = p.subscription_id
 """
-_BOUNDS = {"unclaimed_seconds": UNCLAIMED_SECONDS, "long_step_seconds": LONG_STEP_SECONDS}
+BOUNDS = {"unclaimed_seconds": UNCLAIMED_SECONDS, "long_step_seconds": LONG_STEP_SECONDS}
 
 _ONE = text(
-    f"SELECT {_COLUMNS}, p.traceback, m.body AS manifest_body FROM {_TABLES} "  # noqa: S608 - constants only
+    f"SELECT {COLUMNS}, p.traceback, m.body AS manifest_body FROM {TABLES.format(join='')} "  # noqa: S608 - constants only
     "LEFT JOIN stepwire_engine.manifests m ON m.hash = p.manifest WHERE p.process_id = :process_id"
 )
 _STEPS = text(
@@ -111,21 +110,6 @@ _NEWEST_MANIFEST = text(
     """
 )
 
-SORT_COLUMNS = {
-    "process_id": "p.process_id",
-    "workflow_name": "p.workflow",
-    "workflow_target": "p.target",
-    "is_task": "p.is_task",
-    "last_status": "p.status",
-    "last_step": "p.last_step",
-    "assignee": "p.assignee",
-    "created_by": "p.created_by",
-    "reporter": "p.reporter",
-    "priority": "p.priority",
-    "started_at": "p.started_at",
-    "last_modified_at": "p.last_modified_at",
-}
-
 
 class Standing(NamedTuple):
     """Where a process stands, as far as a wish about it is concerned; `status` is None while its start is undecided."""
@@ -152,26 +136,6 @@ class NewestManifest(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """Which processes a list shows.
-
-    `texts` maps a column of SORT_COLUMNS to the values it may have; `id_range` are the first and last process id;
-    `related` are subscription ids; `rejected` says that refused starts are shown too.
-    """
-
-    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    process_ids: Sequence[UUID] = ()
-    id_range: tuple[UUID, UUID] | None = None
-    related: Sequence[UUID] = ()
-    is_task: bool | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
-    rejected: bool = False
-    sort: Sequence[tuple[str, bool]] = ()
-    offset: int = 0
-    limit: int = 1000
-
-
-@dataclass(frozen=True, slots=True)
 class Found:
     """One process with everything that is told about it."""
 
@@ -182,26 +146,13 @@ class Found:
 
 async def one(connection: AsyncConnection, process_id: UUID) -> Found | None:
     """The process with its log and subscriptions; the connection gives them one snapshot if it is in a transaction."""
-    processes = await _rows(connection, _ONE, {"process_id": process_id, **_BOUNDS})
+    processes = await rows_of(connection, _ONE, {"process_id": process_id, **BOUNDS})
     if not processes:
         return None
-    steps = await _rows(connection, _STEPS, {"process_id": process_id})
+    steps = await rows_of(connection, _STEPS, {"process_id": process_id})
     ids = _related(processes[0])
-    subscriptions = await _rows(connection, _SUBSCRIPTIONS, {"ids": ids}) if ids else []
+    subscriptions = await rows_of(connection, _SUBSCRIPTIONS, {"ids": ids}) if ids else []
     return Found(processes[0], steps, subscriptions)
-
-
-async def listing(connection: AsyncConnection, selection: Selection) -> tuple[Sequence[Row], int]:
-    """The processes that `selection` shows, and how many there are beyond its range."""
-    where, values = _conditions(selection)
-    total = await connection.execute(text(f"SELECT count(*) FROM stepwire_engine.processes p WHERE {where}"), values)  # noqa: S608 - built from constants
-    order = ", ".join(f"{SORT_COLUMNS[name]} {'DESC' if down else 'ASC'}" for name, down in _sort(selection))
-    page = text(
-        f"SELECT {_COLUMNS} FROM {_TABLES} WHERE {where} "  # noqa: S608 - built from constants
-        f"ORDER BY {order}, p.process_id LIMIT :row_limit OFFSET :row_offset"
-    )
-    window = {"row_limit": selection.limit, "row_offset": selection.offset, **_BOUNDS}
-    return await _rows(connection, page, {**values, **window}), total.scalar_one()
 
 
 async def standing(connection: AsyncConnection, process_id: UUID) -> Standing | None:
@@ -232,7 +183,7 @@ async def engine_state(connection: AsyncConnection) -> EngineState:
 
 async def workflows(connection: AsyncConnection) -> Sequence[Row]:
     """The manifest of every workflow that was offered last, by name."""
-    return await _rows(connection, _WORKFLOWS, {})
+    return await rows_of(connection, _WORKFLOWS, {})
 
 
 async def newest_manifest(connection: AsyncConnection, workflow: str) -> NewestManifest | None:
@@ -241,49 +192,12 @@ async def newest_manifest(connection: AsyncConnection, workflow: str) -> NewestM
     return None if row is None else NewestManifest(*row)
 
 
-async def _rows(connection: AsyncConnection, statement: TextClause, values: Mapping[str, Any]) -> list[Row]:
+async def rows_of(connection: AsyncConnection, statement: TextClause | str, values: Mapping[str, Any]) -> list[Row]:
+    """The rows of a statement by the names of their columns."""
+    statement = text(statement) if isinstance(statement, str) else statement
     return [row._asdict() for row in await connection.execute(statement, values)]
 
 
 def _related(process: Row) -> list[UUID]:
     own = [process["subscription_id"]] if process["subscription_id"] is not None else []
     return list(dict.fromkeys([*own, *process["related"]]))
-
-
-def _sort(selection: Selection) -> Sequence[tuple[str, bool]]:
-    return selection.sort or (("started_at", True),)
-
-
-def _conditions(selection: Selection) -> tuple[str, dict[str, Any]]:
-    where, values = _column_conditions(selection)
-    if not selection.rejected:
-        where.append("p.status <> 'rejected'")
-    if selection.is_task is not None:
-        where.append("p.is_task = :is_task")
-        values["is_task"] = selection.is_task
-    if selection.process_ids:
-        where.append("p.process_id = ANY (CAST(:process_ids AS uuid[]))")
-        values["process_ids"] = list(selection.process_ids)
-    if selection.id_range:
-        where.append("p.process_id BETWEEN CAST(:first_id AS uuid) AND CAST(:last_id AS uuid)")
-        values["first_id"], values["last_id"] = selection.id_range
-    if selection.related:
-        where.append(
-            "(p.subscription_id = ANY (CAST(:related AS uuid[])) OR EXISTS (SELECT FROM "
-            "stepwire_engine.process_subscriptions r WHERE r.process_id = p.process_id "
-            "AND r.subscription_id = ANY (CAST(:related AS uuid[]))))"
-        )
-        values["related"] = list(selection.related)
-    if selection.labels:
-        where.append("p.labels @> CAST(CAST(:labels AS text) AS jsonb)")
-        values["labels"] = orjson.dumps(dict(selection.labels)).decode()
-    return " AND ".join(where) or "true", values
-
-
-def _column_conditions(selection: Selection) -> tuple[list[str], dict[str, Any]]:
-    where: list[str] = []
-    values: dict[str, Any] = {}
-    for name, wanted in selection.texts.items():
-        where.append(f"CAST({SORT_COLUMNS[name]} AS text) = ANY (CAST(:eq_{name} AS text[]))")
-        values[f"eq_{name}"] = list(wanted)
-    return where, values
