@@ -183,8 +183,8 @@ class Desk:
         await _write(self._connection, before, table, wanted)
         await _write_lines(self._connection, wanted, verdicts)
         self._first = False
-        free = {key for key, owner in table.owners.items() if owner is None and key in before.owners}
-        return Round(verdicts, free, [release for release in released if release[0] in table.held])
+        later = [release for release in released if release[0] in table.held]
+        return Round(verdicts, before.freed(table) | _given_up(wanted, verdicts), later)
 
     async def _guard(self, wishes: list[Wish]) -> tuple[list[Wish], list[Wish]]:
         """Let nobody else begin to wait meanwhile; the second list has to be put off if that cannot be had."""
@@ -233,6 +233,16 @@ class _Before:
     def __init__(self, table: LockTable) -> None:
         self.owners = dict(table.owners)
         self.insync = dict(table.insync)
+
+    def freed(self, table: LockTable) -> set[str]:
+        """The locks that somebody had and nobody has now."""
+        return {key for key, owner in self.owners.items() if owner is not None and table.owners[key] is None}
+
+
+def _given_up(wishes: list[Wish], verdicts: dict[UUID, Verdict]) -> set[str]:
+    """Locks whose subscription may be in sync again, too; whoever only met a free lock has freed nothing."""
+    done = (w for w in wishes if not w.wish.take and verdicts[w.process_id].decided.outcome == "done")
+    return {w.wish.key for w in done}
 
 
 async def _write(connection: Connection, before: _Before, table: LockTable, wishes: list[Wish]) -> None:
