@@ -15,6 +15,8 @@ from stepwire.process.decision import LockWish
 from stepwire_coordinator.store.locks import Desk, Round, Wish
 
 X, Y = "resource:x", "resource:y"
+HELD_SUBSCRIPTION = "SELECT 1 FROM public.subscriptions WHERE subscription_id = :key FOR UPDATE"
+HELD_LOCK = "SELECT 1 FROM stepwire_engine.locks WHERE key = :key FOR UPDATE"
 ONE, OTHER = UUID(int=1), UUID(int=2)
 
 
@@ -55,9 +57,7 @@ async def test_only_what_was_freed_is_handed_on(engine: AsyncEngine) -> None:
         await connection.execute(text(insert), {"id": subscription_id})
     wish = LockWish(take=True, subscription_id=subscription_id, queues=True)
     async with engine.connect() as other:
-        await _hold(
-            other, "SELECT 1 FROM public.subscriptions WHERE subscription_id = :key FOR UPDATE", subscription_id
-        )
+        await _hold(other, HELD_SUBSCRIPTION, subscription_id)
         busy = await _committed(engine, Wish(ONE, wish, "a test"))
     assert (outcome(busy), busy.free) == ("busy", set())
     taken = await _committed(engine, Wish(ONE, wish, "a test"))
@@ -70,7 +70,7 @@ async def test_later_rounds_wait_for_nobody(engine: AsyncEngine) -> None:
     """A row that another transaction has is asked for again; what was to be released there is released later."""
     await _committed(engine, take(X), take(Y, OTHER))
     async with engine.connect() as other, engine.begin() as connection:
-        await _hold(other, "SELECT 1 FROM stepwire_engine.locks WHERE key = :key FOR UPDATE", Y)
+        await _hold(other, HELD_LOCK, Y)
         desk = Desk(connection)
         assert outcome(await desk.decide([free(X)])) == "done"
         second = await desk.decide([take(Y, holding=True)], [(Y, OTHER)])

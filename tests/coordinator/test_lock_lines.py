@@ -289,3 +289,26 @@ async def test_a_lock_is_released_by_hand(topics: Settings) -> None:
         assert (await _lock(stage, POOL)).owner is None
         unknown = await stage.event("command.rejected", await stage.command("ReleaseLock", key="resource:vlan"))
         assert unknown["data"]["reason"] == "invalid_input"
+
+
+async def test_a_lock_released_by_hand_is_had_again_before_a_retry(topics: Settings) -> None:
+    """Whoever has it meanwhile is waited for: at no time do two work under one lock."""
+    async with Stage(topics) as stage:
+        await stage.offer(flows.use_pool.manifest)
+        first = await _in_pool(stage)
+        run = await stage.run_of(first, after_epoch=1)
+        await stage.report(run, "4", "failed", error={"class_name": "OSError", "message": "it broke"})
+        await stage.status(first, "failed")
+        await stage.event("command.accepted", await stage.command("ReleaseLock", key=POOL))
+        second = await _in_pool(stage)
+        second_run = await stage.run_of(second, after_epoch=1)
+        await stage.event("command.accepted", await stage.command("ResumeProcess", first))
+        await stage.until(IN_LINE, 1)
+        assert (await stage.status(first, "running")).waiting_on["who"] == str(second)
+        await stage.report(second_run, "4")
+        await stage.event("process.completed", second)
+        again = await stage.run_of(first, after_epoch=run["epoch"])
+        assert (again["node"], again["attempt"]) == ("4", 2)
+        await stage.report(again, "4")
+        await stage.event("process.completed", first)
+        assert (await _lock(stage, POOL)).owner is None
