@@ -28,8 +28,9 @@ INSERT INTO stepwire_engine.processes
 VALUES (:id, 'w', 'CREATE', false, :status, '2', :manifest, 'p', 5, {completed})
 """
 ROWS = {
-    "commands": """INSERT INTO stepwire_engine.commands (command_id, type, content_hash, body, status, received_at)
-        VALUES (:name, 'AddNote', '', '', :command_status, {when})""",
+    "commands": """INSERT INTO stepwire_engine.commands
+        (command_id, type, process_id, content_hash, body, status, received_at)
+        VALUES (:name, 'AddNote', :id, '', '', :command_status, {when})""",
     "process_notes": """INSERT INTO stepwire_engine.process_notes (process_id, kind, body, created_at)
         VALUES (:id, :kind, '{{}}', {when})""",
     "run_claims": """INSERT INTO stepwire_engine.run_claims (process_id, epoch, executor, node, claimed_at)
@@ -40,6 +41,7 @@ ROWS = {
         (process_id, node, attempt, payload, body_hash, applied_at) VALUES (:id, '2', 1, '{{}}', '', {applied})""",
     "set_aside": """INSERT INTO stepwire_engine.set_aside (topic_id, partition, "offset", topic, process_id, kind, body)
         VALUES (:name, 0, 0, 't', :id, 'result', '')""",
+    "lock_waiters": "INSERT INTO stepwire_engine.lock_waiters (key, process_id) VALUES ('resource:x', :id)",
     "outbox": """INSERT INTO stepwire_engine.outbox (id, records, created_at) VALUES (:id, '', {when})""",
     "executors": """INSERT INTO stepwire_engine.executors (executor, name, queues, manifests, lease_seconds, beat_at)
         VALUES (:id, 'x', '{{}}', ARRAY[:serves], 5, {when})""",
@@ -63,6 +65,10 @@ async def _fill(stage: Stage, ended: UUID, fresh: UUID, going: UUID) -> None:
     await stage.execute(PROCESS.format(completed="NULL"), id=going, status="running", manifest="used")
     for when, status in ((OLD, "accepted"), (NEW, "accepted"), (OLD, "pending"), (OLD, "held"), (OLD, "received")):
         await _put(stage, "commands", when=when, command_status=status)
+    # Its process stands in line still: the pages will be needed.
+    waiting = uuid4()
+    await stage.execute(PROCESS.format(completed="NULL"), id=waiting, status="created", manifest="used")
+    await _put(stage, "commands", when=OLD, command_status="accepted", id=waiting)
     for when, kind in ((OLD, "late_result"), (NEW, "late_result"), (OLD, "note")):
         await _put(stage, "process_notes", when=when, kind=kind, id=going)
     for id_, epoch, when in ((ended, 5, NEW), (fresh, 5, NEW), (going, 4, OLD), (going, 5, OLD), (going, 3, NEW)):
@@ -71,6 +77,7 @@ async def _fill(stage: Stage, ended: UUID, fresh: UUID, going: UUID) -> None:
         await _put(stage, "callback_inbox", id=id_, applied=applied)
         await _put(stage, "step_outcomes", id=id_)
         await _put(stage, "set_aside", id=id_)
+        await _put(stage, "lock_waiters", id=id_)
     for when in (OLD, NEW):
         await _put(stage, "outbox", when=when)
         await _put(stage, "coordinators", when=when)
@@ -94,7 +101,7 @@ async def test_retention_deletes_what_is_past_its_time_and_nothing_else(topics: 
         await _offer_long_ago(stage)
         removed = await apply_rules(chassis, DAYS)
         once = dict.fromkeys(removed, 1)
-        assert removed == {**once, "claims": 2, "inbox": 2}
+        assert removed == {**once, "claims": 2, "inbox": 2, "waiters": 2}
         left = await stage.rows("SELECT process_id, epoch FROM stepwire_engine.run_claims")
         assert {tuple(row) for row in left} == {(fresh, 5), (going, 5), (going, 3)}
         left = await stage.rows("SELECT hash FROM stepwire_engine.manifests ORDER BY hash")
