@@ -61,7 +61,7 @@ class Answers:
     async def _look(self) -> None:
         ids = list(self._waiting)
         try:
-            found = await self._database.run(lambda connection: command_log.answered(connection, ids))
+            found = await self._database.do(lambda connection: command_log.answered(connection, ids))
         except DatabaseAway:
             # Told by the database module; the answer may still come as an event.
             return

@@ -89,7 +89,7 @@ class Callbacks:
         callback = Callback(found, known.secret_id, known.node, known.attempt, stored, body_hash(payload), SOURCE)
         await self._failpoints.hit_async("gateway.received")
         try:
-            verdict = await self._database.run(lambda connection: inbox.accept(connection, callback))
+            verdict = await self._database.do(lambda connection: inbox.accept(connection, callback))
         except DatabaseAway:
             return "kafka", await self._by_kafka(record)
         return verdict.value, self._answer(verdict, record)
@@ -133,7 +133,7 @@ class Callbacks:
 
     async def _check_awaiting(self, process_id: UUID, token: Token) -> None:
         try:
-            found = await self._database.run(lambda connection: inbox.awaited(connection, process_id, token.secret_id))
+            found = await self._database.do(lambda connection: inbox.awaited(connection, process_id, token.secret_id))
         except DatabaseAway as error:
             raise database_away() from error
         if found is None:

@@ -6,17 +6,22 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from stepwire.chassis.direct import DATABASE_ERRORS
+from stepwire.chassis.direct import DATABASE_ERRORS, Direct, autocommit
 from stepwire.chassis.logging import get_logger
 from stepwire.flow.errors import StepwireError
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
 
+Statements = Callable[[Direct], Awaitable[T]]
+
 ANSWER_SECONDS = 5.0
+# What a connection answers whose server has gone while it lay in the pool.
+_STALE = (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, ConnectionError)
 
 
 class DatabaseAway(StepwireError):  # noqa: N818  # the state of the database
@@ -27,6 +32,7 @@ class Database:
     """Runs work on a pooled connection; statements are written so that they may be repeated."""
 
     def __init__(self, engine: AsyncEngine, *, answer_seconds: float = ANSWER_SECONDS) -> None:
+        self._engine = engine
         self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._snapshot = engine.execution_options(isolation_level="REPEATABLE READ")
         self._answer_seconds = answer_seconds
@@ -40,6 +46,14 @@ class Database:
         """
         return await self._run(self._autocommit, work)
 
+    async def do(self, statements: Statements[T]) -> T:
+        """Do what somebody outside waits for, each statement in a transaction of its own, over the driver itself.
+
+        Raises:
+            DatabaseAway: PostgreSQL did not answer in time or refused.
+        """
+        return await self._told(lambda: _again_if_stale(lambda: _directly(self._engine, statements)))
+
     async def read(self, work: Work[T]) -> T:
         """Do `work`, which only reads, on one snapshot.
 
@@ -49,25 +63,35 @@ class Database:
         return await self._run(self._snapshot, work)
 
     async def _run(self, engine: AsyncEngine, work: Work[T]) -> T:
+        return await self._told(lambda: _again_if_stale(lambda: _once(engine, work)))
+
+    async def _told(self, work: Callable[[], Awaitable[T]]) -> T:
         try:
             async with asyncio.timeout(self._answer_seconds):
-                return await _again_if_stale(engine, work)
+                return await work()
         except DATABASE_ERRORS as error:
             reason = str(getattr(error, "orig", None) or error) or type(error).__name__
             self._log.warning("PostgreSQL did not do a statement.", action="database", reason=reason)
             raise DatabaseAway(reason) from error
 
 
-async def _again_if_stale(engine: AsyncEngine, work: Work[T]) -> T:
+async def _again_if_stale(work: Callable[[], Awaitable[T]]) -> T:
     """A pooled connection may have died with a restarted server; a fresh one tells whether it is back."""
     try:
-        return await _once(engine, work)
+        return await work()
     except DBAPIError as error:
         if not error.connection_invalidated:
             raise
-        return await _once(engine, work)
+        return await work()
+    except _STALE:
+        return await work()
 
 
 async def _once(engine: AsyncEngine, work: Work[T]) -> T:
     async with engine.connect() as connection:
         return await work(connection)
+
+
+async def _directly(engine: AsyncEngine, statements: Statements[T]) -> T:
+    async with autocommit(engine) as direct:
+        return await statements(direct)

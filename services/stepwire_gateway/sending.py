@@ -83,7 +83,7 @@ class Sender:
         body = encode(command)
         await self._failpoints.hit_async("gateway.received")
         try:
-            is_new = await self._database.run(lambda connection: command_log.record(connection, command, body))
+            is_new = await self._database.do(lambda connection: command_log.record(connection, command, body))
         except DatabaseAway as error:
             raise database_away() from error
         if is_new:
@@ -110,7 +110,7 @@ class Sender:
 
     async def _nudge(self) -> None:
         try:
-            await self._database.run(command_log.nudge)
+            await self._database.do(command_log.nudge)
         except DatabaseAway:
             # Told by the database module; coordinators find rows that are older than 2 s by themselves.
             return
@@ -130,7 +130,7 @@ class Sender:
 
     async def _find(self, command_id: str) -> LoggedCommand | None:
         try:
-            return await self._database.run(lambda connection: command_log.find(connection, command_id))
+            return await self._database.do(lambda connection: command_log.find(connection, command_id))
         except DatabaseAway as error:
             raise database_away() from error
 
@@ -142,7 +142,7 @@ class Sender:
 
     async def _forget(self, command_id: str) -> None:
         try:
-            await self._database.run(lambda connection: command_log.forget(connection, command_id))
+            await self._database.do(lambda connection: command_log.forget(connection, command_id))
         except DatabaseAway:
             # Then its id stays taken, by a refusal with the same content: the sender gets the same answer again.
             return

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stepwire.contracts.commands import Command, StartProcess, content_hash, process_id_of
+from stepwire.data.connections import Connection
 
 COMMANDS_CHANNEL = "stepwire_commands"
 ANSWERED = frozenset({"accepted", "rejected"})
@@ -62,7 +62,7 @@ class LoggedAnswer(NamedTuple):
     data: dict[str, Any]
 
 
-async def record(connection: AsyncConnection, command: Command, body: bytes) -> bool:
+async def record(connection: Connection, command: Command, body: bytes) -> bool:
     """Write `command` with its JSON `body` unless its id is known; says whether it was written."""
     inserted = await connection.execute(
         _RECORD,
@@ -78,24 +78,24 @@ async def record(connection: AsyncConnection, command: Command, body: bytes) -> 
     return inserted.first() is not None
 
 
-async def find(connection: AsyncConnection, command_id: str) -> LoggedCommand | None:
+async def find(connection: Connection, command_id: str) -> LoggedCommand | None:
     """The command with this id, None if it was never received."""
     row = (await connection.execute(_FIND, {"command_id": command_id})).first()
     return None if row is None else LoggedCommand(*row)
 
 
-async def answered(connection: AsyncConnection, command_ids: Sequence[str]) -> list[LoggedAnswer]:
+async def answered(connection: Connection, command_ids: Sequence[str]) -> list[LoggedAnswer]:
     """The answers to those of `command_ids` that have one."""
     rows = await connection.execute(_ANSWERED, {"command_ids": list(command_ids)})
     return [LoggedAnswer(command_id, status == "accepted", answer or {}) for command_id, status, answer in rows]
 
 
-async def forget(connection: AsyncConnection, command_id: str) -> None:
+async def forget(connection: Connection, command_id: str) -> None:
     """Remove a refused command, so that its id may be used again."""
     await connection.execute(_FORGET, {"command_id": command_id})
 
 
-async def nudge(connection: AsyncConnection) -> None:
+async def nudge(connection: Connection) -> None:
     """Tell the coordinators that there are commands no record announced."""
     await connection.execute(_NUDGE)
 

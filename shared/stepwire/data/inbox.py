@@ -7,7 +7,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+
+from stepwire.data.connections import Connection
 
 
 class Verdict(StrEnum):
@@ -87,7 +88,7 @@ _AWAIT = text(
 )
 
 
-async def accept(connection: AsyncConnection, callback: Callback) -> Verdict:
+async def accept(connection: Connection, callback: Callback) -> Verdict:
     """Put `callback` into the inbox, if its await is not over and nothing else was accepted for it.
 
     The connection must commit by itself: the row lock is to last no longer than the statement.
@@ -101,13 +102,13 @@ async def accept(connection: AsyncConnection, callback: Callback) -> Verdict:
     return Verdict.ACCEPTED if inserted else await _compare(connection, callback)
 
 
-async def awaited(connection: AsyncConnection, process_id: UUID, secret_id: str) -> Await | None:
+async def awaited(connection: Connection, process_id: UUID, secret_id: str) -> Await | None:
     """Where the process stands, None if there is none or it was created with another secret."""
     row = (await connection.execute(_AWAIT, {"process_id": process_id, "secret_id": secret_id})).first()
     return None if row is None else Await(*row)
 
 
-async def _compare(connection: AsyncConnection, callback: Callback) -> Verdict:
+async def _compare(connection: Connection, callback: Callback) -> Verdict:
     """Asked in a statement of its own: what another transaction has just committed is visible to it alone."""
     place = {"process_id": callback.process_id, "node": callback.node, "attempt": callback.attempt}
     known = (await connection.execute(_KNOWN_HASH, place)).scalar()
