@@ -48,6 +48,25 @@ def test_b17_a_callback_step_begins_with_state_as_it_was(driver: Driver) -> None
     assert (driver.told(process_id), seen.state["answer"]) == (["nothing", "nothing"], {"number": 2})
 
 
+def test_b17_the_form_of_a_new_attempt_sees_state_as_it_was(http: HttpDoor) -> None:
+    """When it is shown, and when it is asked about an answer."""
+    process_id = http.start("b17_input")
+    http.wait(process_id, "suspended")
+    http.resume(process_id, {"sure": True})
+    assert {"said", "confirmed"} <= set(http.wait(process_id, "failed").state)
+    http.open_gate(process_id)
+    http.resume(process_id)
+    seen = http.wait(process_id, "suspended")
+    assert (seen.form or {})["properties"]["known"]["default"] == ["before"]
+    with pytest.raises(Refused) as refused:
+        http.resume(process_id)
+    form: dict[str, Any] = refused.value.form or {}
+    assert form["properties"]["known"]["default"] == ["before"]
+    http.resume(process_id, {"sure": False})
+    seen = http.wait(process_id, "completed")
+    assert (seen.state["said"], seen.state["confirmed"]) == (["here"], False)
+
+
 @pytest.mark.parametrize("workflow", ["b18_guarded", "b18_guarded_workflow"])
 def test_b18_who_may_retry_is_asked(driver: Driver, workflow: str) -> None:
     """Whoever may not is refused, and nothing has changed; whoever may is not."""

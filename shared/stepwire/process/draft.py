@@ -12,6 +12,9 @@ from stepwire.process.decision import Answer, Decision, Emission, LogEntry, Note
 from stepwire.process.holding import in_line, keys_of, wanted
 from stepwire.process.model import RETRYABLE, START_CHECK, Process, Status, copy_of, subscription_of
 
+# While an executor is asked whether a process may go on, it waits as before for everybody else.
+STANDS = frozenset({Status.SUSPENDED, *RETRYABLE})
+
 
 class Draft:
     """Collects what follows from one event; the process given in is never changed."""
@@ -77,8 +80,7 @@ class Draft:
     def dispatch(self) -> None:
         """Send a run from the position, in a new epoch."""
         self.decision.dispatch = True
-        # While somebody is asked whether it may go on, it waits as before for everybody else.
-        waits = self.process.status in {Status.SUSPENDED, *RETRYABLE}
+        waits = self.process.status in STANDS
         self.change(
             epoch=self.process.epoch + 1,
             runnable=True,

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from stepwire import (
+    FormPage,
     GiveUp,
     Retry,
     RetryLater,
@@ -17,12 +18,14 @@ from stepwire import (
     done,
     focussteps,
     init,
+    inputstep,
     retrystep,
     step,
     step_group,
     workflow,
 )
 from tests.behaviours.workflows.a_steps import ask_outside
+from tests.behaviours.workflows.b_processes import FormGenerator
 from tests.behaviours.workflows.tools import is_open, put, say, tell, wait_at_gate
 
 TOO_LONG_SECONDS = 30.0
@@ -53,6 +56,25 @@ def b17_group() -> StepList:
 def b17_group_from_failed() -> StepList:
     """What succeeded stays."""
     return init >> step_group("On", say("here") >> look >> fail_until_open, retry_from="failed") >> done
+
+
+@inputstep("Confirm with what is known")
+def confirm_what_is_known(state: State) -> FormGenerator:
+    """Show which keys State has."""
+
+    class Confirm(FormPage):
+        known: list[str] = sorted(set(state) & {"said", "before", "confirmed"})
+        sure: bool
+
+    page = yield Confirm
+    return {"confirmed": page.sure}
+
+
+@workflow("A group with input that is done again")
+def b17_input() -> StepList:
+    """The form of the second attempt sees nothing of the first."""
+    group = step_group("Again", confirm_what_is_known >> say("here") >> fail_until_open)
+    return init >> put(before=1) >> group >> done
 
 
 @step("Order and look")
