@@ -3,16 +3,16 @@
 Old code runs beside it: nothing it writes is renamed or refused. While the table is rewritten for the new column its
 writers wait, about 20 s for a million processes; less than their statements may take.
 
-Revision ID: 0004
-Revises: 0003
+Revision ID: 0005
+Revises: 0004
 """
 
 from __future__ import annotations
 
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
