@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
@@ -15,15 +18,20 @@ from tests.faults.workflows.changing import NEW_EFFECTS, OLD_EFFECTS, VERSION
 from tests.support.waiting import wait_for
 
 AWAITING = "SELECT count(*) FROM stepwire_engine.processes WHERE process_id = ANY(%s) AND status = 'awaiting_callback'"
+COLUMN = "SELECT count(*) FROM information_schema.columns WHERE table_name = 'fault_effects' AND column_name = 'remark'"
 SHAPE = """
 SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns
 WHERE table_schema = 'stepwire_engine' ORDER BY 1, 2
 """
+# Their first step is a plain one in both versions.
+BEGIN_ALIKE = ("inserted", "renamed", "appended")
+LATER = "tests.faults.later_migrations"
+UPGRADE_SECONDS = 60
 
 
-def one_of_each_waiting(scene: Scene) -> dict[str, UUID]:
+def one_of_each_waiting(scene: Scene, workflows: Iterable[str] = NEW_EFFECTS) -> dict[str, UUID]:
     """A process of each workflow that will change, when it waits for its callback."""
-    ids = {workflow: scene.start(workflow)[0] for workflow in NEW_EFFECTS}
+    ids = {workflow: scene.start(workflow)[0] for workflow in workflows}
     wait_for(lambda: scene.sql(AWAITING, list(ids.values())) == [(len(ids),)], what="all awaiting")
     return ids
 
@@ -50,6 +58,33 @@ def test_37_new_code_while_processes_wait(scene: Scene) -> None:
     scene.wait(strangers)
     assert_effects_once(scene.sql, strangers, OLD_EFFECTS)
     assert_effects_once(scene.sql, [ids["appended"]], NEW_EFFECTS["appended"])
+
+
+def test_38_two_versions_side_by_side_and_a_migration(pairs: Scene) -> None:
+    """Old processes end by the old code, new ones by either; the upgrade runs in the middle of it."""
+    old = one_of_each_waiting(pairs)
+    pairs.change("executor-2", **{VERSION: "2"})
+    new = one_of_each_waiting(pairs, BEGIN_ALIKE)
+    upgrading = subprocess.Popen(
+        [sys.executable, "-m", "stepwire_cli", "db", "upgrade"],
+        env={
+            **os.environ,
+            "STEPWIRE_DATABASE_URL": pairs.stack.database_url,
+            "STEPWIRE_MIGRATIONS": LATER,
+        },
+    )
+    pairs.answer_orders()
+    load = pairs.start("calls_back", len(NEW_EFFECTS))
+    answer(pairs, [*old.values(), *new.values()])
+    assert upgrading.wait(UPGRADE_SECONDS) == 0
+    assert pairs.sql(COLUMN) == [(1,)]
+    pairs.wait([*old.values(), *new.values(), *load])
+    assert_effects_once(pairs.sql, [old[each] for each in old if each != "appended"], OLD_EFFECTS)
+    # Either version may begin a process, and may end what the new one has only added to; none is done by halves.
+    for workflow, process_id in (*new.items(), ("appended", old["appended"])):
+        done = effects_of(pairs.sql, [process_id])
+        assert set(done.values()) == {1}
+        assert {effect for _, effect in done} in (set(OLD_EFFECTS), set(NEW_EFFECTS[workflow])), workflow
 
 
 def test_38_there_and_back_again(database: str) -> None:

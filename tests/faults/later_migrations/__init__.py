@@ -1,0 +1,1 @@
+"""The tables of a later version of these tests' workflows."""

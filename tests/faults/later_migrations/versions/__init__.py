@@ -1,0 +1,1 @@
+"""The first migration again, and one more."""
