@@ -19,6 +19,7 @@ from stepwire_gateway.steps import pending_steps, visible_steps
 from stepwire_gateway.waiting import waiting_on
 from tests.behaviours.driver import Journals, Page, Refused, Seen, seen_steps
 from tests.behaviours.wire import WAIT_SECONDS
+from tests.support.waiting import wait_for
 
 POLL_SECONDS = 0.001
 
@@ -119,6 +120,11 @@ class MemoryDriver(Journals):
     def skip_time(self) -> bool:
         """Let the next timer fire; says whether there is one."""
         return self._engine.skip_time()
+
+    def settled(self, process_id: UUID) -> Seen:
+        """The process when nothing runs; no time passes."""
+        wait_for(lambda: self._engine.idle, WAIT_SECONDS, "rest")
+        return _seen(self._engine.records[process_id], paused=False)
 
     def wait(self, process_id: UUID, *statuses: str, until: Callable[[Seen], bool] | None = None) -> Seen:
         """The process when it has one of these statuses and `until` holds, as many timers later as it takes."""
