@@ -49,6 +49,7 @@ MEANINGS: Mapping[str, str] = {
     "retention_days_events_outbox": "How long an event waits at most to be published.",
     "retention_days_claims": "How long claims and outcomes are kept after a process has ended.",
     "retention_days_notes": "How long the engine's own notes (late results) are kept.",
+    "retention_days_tasks": "How long completed tasks are kept, with their logs.",
     "state_max_bytes": "The largest State of a process, as JSON.",
     "inline_state_bytes": "A State up to this size travels with the run; a larger one is read from PostgreSQL.",
     "body_max_bytes": "The largest body of an HTTP request.",

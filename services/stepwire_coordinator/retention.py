@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from stepwire.chassis.direct import DATABASE_ERRORS
 from stepwire.chassis.service import Chassis
+from stepwire.data.removal import MOST, remove_old_tasks
 
 EVERY_SECONDS = 600.0
 
@@ -74,6 +75,20 @@ async def keep_tidy(chassis: Chassis) -> None:
                 await chassis.stopping.wait()
         except TimeoutError:
             await apply_rules(chassis, values)
+            await remove_tasks(chassis)
+
+
+async def remove_tasks(chassis: Chassis) -> int:
+    """Remove tasks completed longer ago than RETENTION_DAYS_TASKS, some at a time; returns how many."""
+    removed = expected = 0
+    try:
+        while removed == expected and not chassis.stopping.is_set():
+            async with chassis.engine.begin() as connection:
+                removed += await remove_old_tasks(connection, chassis.settings.retention_days_tasks)
+            expected += MOST
+    except DATABASE_ERRORS as error:
+        chassis.log.warning("Old tasks were not removed.", action="retention", error=str(error))
+    return removed
 
 
 async def apply_rules(chassis: Chassis, values: dict[str, float]) -> dict[str, int]:

@@ -16,6 +16,7 @@ from stepwire_gateway.database import Database
 from stepwire_gateway.engine import Engine
 from stepwire_gateway.events import Events
 from stepwire_gateway.feed import Feed
+from stepwire_gateway.locks import Locks
 from stepwire_gateway.orders import Orders
 from stepwire_gateway.reads import Reads
 from stepwire_gateway.refusals import Refusals
@@ -46,6 +47,7 @@ class Gateway:
         self._reads = Reads(database)
         self._engine = Engine(settings, database, self._sender)
         self._events = Events(Feed(settings, self.tail), chassis.stopping)
+        self._locks = Locks(database, self._sender)
         self._callbacks = Callbacks(
             settings, database, chassis.producer, self._sender.background, chassis.metrics, failpoints
         )
@@ -85,6 +87,10 @@ class Gateway:
         route("PATCH", "/processes/{process_id}", self._orders.note)
         route("GET", "/processes/", self._reads.processes)
         route("GET", "/processes", self._reads.processes)
+        route("DELETE", "/processes/{process_id}", self._orders.delete)
+        route("GET", "/locks", self._locks.show)
+        route("GET", "/subscriptions/{subscription_id}", self._locks.subscription)
+        route("PUT", "/subscriptions/{subscription_id}/set_in_sync", self._locks.set_in_sync)
         route("GET", "/settings/status", self._engine.status)
         route("PUT", "/settings/status", self._engine.set_status)
         route("GET", "/workflows", self._workflows.show)

@@ -85,6 +85,39 @@ _WORKFLOW = {
     "steps": [{"node": "1", "name": "Start", "kind": "start"}],
 }
 
+_LOCK = {
+    "key": "resource:vlan-pool:ams",
+    "kind": "resource",
+    "name": "vlan-pool:ams",
+    "owner": _PROCESS_ID,
+    "workflow": "create_node",
+    "status": "running",
+    "since": "2026-01-01T12:00:00Z",
+    "reason": "create_node",
+    "waiters": [
+        {
+            "process_id": "4d7f0f9e-0b7f-4c3e-9a69-2f1f5f0c7f11",
+            "workflow": "create_node",
+            "status": "created",
+            "priority": 0,
+            "since": "2026-01-01T12:00:01Z",
+            "place": 1,
+        }
+    ],
+}
+_SUBSCRIPTION = {
+    "subscription_id": "7c2f2a54-9c1e-4b57-8f0a-3d1b9d8f7a10",
+    "description": "Node ams-1",
+    "status": "active",
+    "product_id": None,
+    "customer_id": "acme",
+    "insync": False,
+    "start_date": "2026-01-01T12:00:00Z",
+    "end_date": None,
+    "note": None,
+    "version": 3,
+}
+
 _TITLES = {
     400: ("The request is malformed or its input invalid; see `validation_errors`.", "invalid_input"),
     403: ("Not allowed.", "not_allowed"),
@@ -212,6 +245,18 @@ OPERATIONS: Mapping[str, Document] = {
         (400, 404, 409, 413, 503),
         _body({}, "50 %"),
         _path("process_id", "token"),
+    ),
+    "DELETE /processes/{process_id}": _operation(
+        "processes", {204: _answer("Removed with its log; only tasks that have ended can be.")}, (400, 404, 503)
+    ),
+    "GET /locks": _operation("locks", {200: _answer("Locks that are held or waited for.", [_LOCK])}, (503,)),
+    "GET /subscriptions/{subscription_id}": _operation(
+        "subscriptions", {200: _answer("The subscription.", _SUBSCRIPTION)}, (404, 503)
+    ),
+    "PUT /subscriptions/{subscription_id}/set_in_sync": _operation(
+        "subscriptions",
+        {200: _answer("In sync.", {**_SUBSCRIPTION, "insync": True}), 202: _LATER},
+        (400, 404, 409, 503),
     ),
     "GET /settings/status": _operation("engine", {200: _answer("The engine.", _ENGINE)}, (503,)),
     "PUT /settings/status": _operation(

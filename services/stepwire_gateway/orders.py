@@ -13,12 +13,12 @@ from stepwire.chassis.settings import Settings
 from stepwire.contracts.commands import AbortProcess, AddNote, Command, ResumeProcess, SkipStep
 from stepwire.contracts.forms import FormRequest
 from stepwire.contracts.reasons import Reason
-from stepwire.data import process_reads
+from stepwire.data import process_reads, removal
 from stepwire.data.process_reads import Standing
 from stepwire.process.model import FINISHED, RETRYABLE, Status
 from stepwire_gateway import bodies
 from stepwire_gateway.database import Database, DatabaseAway
-from stepwire_gateway.problems import database_away, refusal, unknown_process
+from stepwire_gateway.problems import database_away, malformed, refusal, unknown_process
 from stepwire_gateway.replies import Forms
 from stepwire_gateway.responses import json_response, no_content
 from stepwire_gateway.sending import GATEWAY, Sender, build_command
@@ -104,6 +104,20 @@ class Orders:
             user=user or body.get("user"),
         )
         return await self._send(command, found)
+
+    async def delete(self, process_id: str) -> Response:
+        """Remove a task that has ended, with its log; other processes are kept."""
+        found = bodies.process_id(process_id)
+        standing = await self.standing(found)
+        if standing.status is None or not standing.is_task:
+            raise malformed("only tasks can be deleted; this process is kept for the record")
+        try:
+            removed = await self._database.run(lambda connection: removal.remove_task(connection, found))
+        except DatabaseAway as error:
+            raise database_away() from error
+        if not removed:
+            raise malformed(f"the task is {standing.status}; it can be deleted when it has ended, so abort it first")
+        return no_content()
 
     async def standing(self, process_id: UUID) -> Standing:
         """Where the process stands.

@@ -79,6 +79,7 @@ class Settings(BaseSettings):
     retention_days_events_outbox: Seconds = 1.0
     retention_days_claims: Seconds = 1.0
     retention_days_notes: Seconds = 30.0
+    retention_days_tasks: Seconds = 30.0
     state_max_bytes: Count = 2 * 1024 * 1024
     inline_state_bytes: Count = 256 * 1024
     body_max_bytes: Count = 1024 * 1024

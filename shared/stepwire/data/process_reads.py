@@ -155,6 +155,12 @@ async def one(connection: AsyncConnection, process_id: UUID) -> Found | None:
     return Found(processes[0], steps, subscriptions)
 
 
+async def subscription(connection: AsyncConnection, subscription_id: UUID) -> Row | None:
+    """The subscription as it is stored, None if there is none."""
+    found = await rows_of(connection, _SUBSCRIPTIONS, {"ids": [subscription_id]})
+    return found[0] if found else None
+
+
 async def standing(connection: AsyncConnection, process_id: UUID) -> Standing | None:
     """Where the process stands, None if there is none and no start of it is known either."""
     *found, coming = (await connection.execute(_STANDING, {"process_id": process_id})).one()

@@ -1,0 +1,74 @@
+"""Locks and subscriptions over HTTP: who holds which, and what is asked of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID, uuid4
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stepwire.contracts.commands import SetInSync
+from stepwire.data import locks, process_reads
+from stepwire.data.locks import Lock
+from stepwire_gateway.database import Database, DatabaseAway
+from stepwire_gateway.orders import User
+from stepwire_gateway.problems import Problem, database_away
+from stepwire_gateway.responses import json_response
+from stepwire_gateway.sending import Sender, build_command
+from stepwire_gateway.starts import IdempotencyKey
+
+
+class Locks:
+    """Shows locks, and what they guard."""
+
+    def __init__(self, database: Database, sender: Sender) -> None:
+        self._database = database
+        self._sender = sender
+
+    async def show(self, _: Request) -> Response:
+        """Every lock that is held or waited for, the one held longest first, with those who wait in their order."""
+        try:
+            held = await self._database.read(locks.list_locks)
+        except DatabaseAway as error:
+            raise database_away() from error
+        return json_response([_shown(lock) for lock in held])
+
+    async def subscription(self, subscription_id: str) -> Response:
+        """One subscription as it is stored."""
+        return json_response(await self._subscription(subscription_id))
+
+    async def set_in_sync(
+        self, subscription_id: str, user: User = None, reason: str | None = None, idempotency_key: IdempotencyKey = None
+    ) -> Response:
+        """Bring a subscription back in sync that no unfinished process works on."""
+        # The driver's own kind of UUID does not travel.
+        found = UUID(str((await self._subscription(subscription_id))["subscription_id"]))
+        command_id = idempotency_key or str(uuid4())
+        command = build_command(SetInSync, command_id=command_id, subscription_id=found, user=user, reason=reason)
+        sent = await self._sender.send(command)
+        if sent.answer is None:
+            return json_response({"id": found}, 202, {"Location": f"/api/subscriptions/{found}"})
+        return json_response(await self._subscription(subscription_id))
+
+    async def _subscription(self, text: str) -> dict[str, Any]:
+        try:
+            wanted = UUID(text)
+            found = await self._database.run(lambda connection: process_reads.subscription(connection, wanted))
+        except ValueError as error:
+            raise _unknown() from error
+        except DatabaseAway as error:
+            raise database_away() from error
+        if found is None:
+            raise _unknown()
+        return found
+
+
+def _unknown() -> Problem:
+    return Problem(404, "unknown_subscription", "there is no such subscription; check the id")
+
+
+def _shown(lock: Lock) -> dict[str, Any]:
+    waiters = [waiter._asdict() for waiter in lock.waiters]
+    return {**asdict(lock), "kind": lock.kind, "name": lock.name, "waiters": waiters}
