@@ -9,9 +9,11 @@ from uuid import UUID
 from stepwire.contracts.reasons import DeadLetter
 from stepwire.contracts.steps import AnyResult, EngineNodeReached, StepReported
 from stepwire.flow.errors import UnknownNode
+from stepwire.flow.manifest import Manifest
 from stepwire.process import Decision, advance
 from stepwire.process.happenings import Unusable
 from stepwire.process.model import START_CHECK, Process, top_of
+from stepwire.process.walk import first_position
 from stepwire_coordinator.manifests import Manifests
 from stepwire_coordinator.store.processes import Loaded
 from stepwire_coordinator.transaction import Mode, Transaction
@@ -105,5 +107,15 @@ def _adopt(manifests: Manifests, process: Process, result: AnyResult) -> Process
     at = 0 if process.node == START_CHECK else int(top_of(process.node)) - 1
     if offered is None or len(offered.chain) <= at + 1:
         return process
-    fits = offered.chain[at] == process.manifest.chain[at]
-    return replace(process, manifest=offered) if fits else process
+    if offered.chain[at] != process.manifest.chain[at]:
+        return process
+    return replace(process, manifest=offered, node=_same_place(process, offered))
+
+
+def _same_place(process: Process, offered: Manifest) -> str:
+    """Where `offered` has the position: what begins with a plain step may begin with a group's first one there."""
+    if process.node == START_CHECK:
+        return process.node
+    top = top_of(process.node)
+    begins = process.node == first_position(process.manifest.node(top))
+    return first_position(offered.node(top)) if begins else process.node

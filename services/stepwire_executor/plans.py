@@ -13,6 +13,7 @@ from stepwire.flow.manifest import Manifest, ManifestNode
 from stepwire.flow.registry import Registry
 from stepwire.flow.types import NodeKind
 from stepwire.flow.workflows import Workflow
+from stepwire.process.model import START_CHECK, top_of
 from stepwire.process.walk import entered, first_position, following
 
 
@@ -82,6 +83,18 @@ class WorkflowPlan:
         self.code_version = self.manifest.hash[:12]
         self._metrics = metrics
         self._nodes: dict[str, NodePlan] = {}
+
+    def place_of(self, node: str, prefix: str) -> str:
+        """Where our code has the position `node` of a process whose executed nodes hash to `prefix`.
+
+        What begins with a plain step in the version that dispatched it may begin with the first sub-node of a group in
+        ours, and the other way round.
+        """
+        if node == START_CHECK:
+            return node
+        top = top_of(node)
+        begins = prefix == self.manifest.chain[int(top) - 1]
+        return first_position(self.manifest.node(top)) if begins else node
 
     def at(self, path: str) -> NodePlan:
         """The node at `path`.

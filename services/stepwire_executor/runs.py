@@ -131,7 +131,7 @@ def make_run(claim: Claimed, plan: WorkflowPlan, record: RunSteps | None) -> Run
         state_bytes=len(orjson.dumps(state)),
         pages=asked[0],
         user=asked[1],
-        node=claim.node,
+        node=plan.place_of(claim.node, claim.prefix),
         attempt=claim.attempt,
         headers=trace_headers(claim.traceparent, claim.process_id),
         outcomes=_outcomes(claim),

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from stepwire.chassis.metrics import Metrics
 from stepwire.process import Process, Status
 from stepwire_coordinator.store.processes import executed_prefix
+from stepwire_executor.plans import WorkflowPlan
 from tests.process.kit import awaiting_at, failed_at, process_at, suspended_at
 from tests.process.unit.test_groups import DEEP
 
@@ -37,3 +39,13 @@ def test_a_callback_step_that_has_not_begun_may_change() -> None:
     from_the_start: dict[str, Any] = {"status": Status.FAILED, "runnable": False}
     process = process_at(DEEP, "2.1", **from_the_start)
     assert executed_prefix(process) == DEEP.manifest.chain[1]
+
+
+def test_code_with_another_beginning_of_the_next_node_goes_on_there() -> None:
+    """Where the old version begins a plain step, the new one may begin the first sub-node of a group."""
+    plan = WorkflowPlan(DEEP, Metrics())
+    chain = DEEP.manifest.chain
+    assert plan.place_of("2", chain[1]) == "2.1"
+    assert plan.place_of("3.1", chain[2]) == "3"
+    assert plan.place_of("2.2.1", chain[2]) == "2.2.1"
+    assert plan.place_of("0", chain[0]) == "0"
