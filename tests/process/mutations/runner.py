@@ -31,7 +31,7 @@ ROOT = HERE.parents[1]
 PACKAGE = ROOT / "shared" / "stepwire" / "process"
 TESTS = {"rules": HERE / "unit", "world": HERE / "properties"}
 EXAMPLES = 500
-LONGEST_SECONDS = 60
+LONGEST_SECONDS = 120
 OPTIONS = (
     *("-q", "-x", "--noconftest", "--import-mode=importlib", "--tb=line", "-p", "no:cacheprovider"),
     *("-c", os.devnull, f"--rootdir={ROOT}", "-p", "no:randomly", "-o", f"pythonpath={ROOT}"),
