@@ -34,7 +34,6 @@ CATALOGUE = (
         "cycle = self._cycle(process_id, wish.key) if wish.holding else ()",
         "cycle = ()",
         "two processes wait for each other for ever",
-        alone=True,
     ),
     Mutation(
         "priority_ignored",
