@@ -183,6 +183,37 @@ def test_g_orders_have_no_body(live: Live, http: HttpDoor) -> None:
         assert (refused.status_code, refused.json()["reason"]) == (409, "wrong_status")
 
 
+def test_g_only_tasks_that_have_ended_are_deleted(live: Live, http: HttpDoor) -> None:
+    """204, and it is gone with its log; a process that is no task, or one that has not ended, is kept (23)."""
+    task, process = http.start("d31_no_form"), http.start("b15_process", {"kind": "well"})
+    waiting = http.start("b19_suspended")
+    for process_id, status in ((task, "completed"), (process, "completed"), (waiting, "suspended")):
+        http.wait(process_id, status)
+    for kept in (process, waiting):
+        refused = live.request("DELETE", f"/api/processes/{kept}")
+        assert (refused.status_code // 100, bool(refused.json()["detail"])) == (4, True)
+        assert live.request("GET", f"/api/processes/{kept}").status_code == 200
+    assert live.request("DELETE", f"/api/processes/{task}").status_code == 204
+    assert [live.request(verb, f"/api/processes/{task}").status_code for verb in ("GET", "DELETE")] == [404, 404]
+    assert live.sql("SELECT count(*) FROM stepwire_engine.process_steps WHERE process_id = %s", task) == [(0,)]
+    http.abort(waiting)
+
+
+def test_g_a_subscription_is_brought_back_in_sync(live: Live, http: HttpDoor) -> None:
+    """When no unfinished process works on it; until then who holds it is told."""
+    subscription_id = http.subscription()
+    process_id = http.start("b19_locked", {"subscription_id": str(subscription_id)})
+    path = f"/api/subscriptions/{subscription_id}"
+    refused = live.request("PUT", f"{path}/set_in_sync")
+    assert (refused.status_code, refused.json()["holder"]) == (409, str(process_id))
+    http.abort(process_id)
+    http.wait(process_id, "aborted")
+    assert body(live, f"/subscriptions/{subscription_id}")["insync"] is False
+    assert live.request("PUT", f"{path}/set_in_sync").status_code // 100 == 2
+    assert body(live, f"/subscriptions/{subscription_id}")["insync"] is True
+    http.open_gate(process_id)
+
+
 def test_g_workflows_are_listed(live: Live) -> None:
     """With what they are for."""
     found = {one["name"]: one for one in body(live, "/workflows")}
