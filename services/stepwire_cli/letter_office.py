@@ -20,12 +20,14 @@ from stepwire.contracts.reasons import DeadLetter
 from stepwire_cli.errors import Failed, WrongUsage, near
 from stepwire_cli.letters import Letter, Letters, Place, open_letters
 from stepwire_cli.options import user_or_login
-from stepwire_cli.output import console, facts, moment, show, table, working
+from stepwire_cli.output import brief_moment, facts, moment, show, table, working
 from stepwire_cli.places import operator_settings
 
 _ID = re.compile(r"(?P<topic>.+)\.dlq:(?P<partition>\d{1,9}):(?P<offset>\d{1,18})")
 # So many letters are looked at when all are meant.
 MOST = 10_000
+# In a list; `show` has all of both.
+KEY_SHOWN, VALUE_SHOWN = 36, 60
 
 
 @dataclass(frozen=True)
@@ -195,21 +197,19 @@ def _rendered(found: Sequence[Letter]) -> RenderableType:
     if not found:
         return "There are no dead letters like that."
     actions = any(letter.actions for letter in found)
-    columns = ["Letter", "Error", "Time", "Key", "Value", *(["Since then"] if actions else [])]
+    columns = ["Letter", "Error", "Time", "Key", "Since then" if actions else "Value"]
     rows = [_row(letter, with_actions=actions) for letter in found]
     return table(columns, rows, wrap=["Since then"], cut=["Key", "Value"])
 
 
 def _row(letter: Letter, *, with_actions: bool) -> list[RenderableType]:
-    wide = console().is_terminal
-    value = _printable(letter.value)
+    value = Text(_printable(letter.value).replace("\n", " ")[:VALUE_SHOWN], style="dim")
     return [
         letter.id,
         Text(letter.error, style="red"),
-        moment(_time(letter)),
-        Text(_printable(letter.key or b"")[:36]),
-        Text(value if not wide or len(value) <= 40 else value[:39] + "…", style="dim"),  # noqa: PLR2004  # what fits
-        *([_done(letter)] if with_actions else []),
+        brief_moment(_time(letter)),
+        Text(_printable(letter.key or b"")[:KEY_SHOWN]),
+        _done(letter) if with_actions else value,
     ]
 
 

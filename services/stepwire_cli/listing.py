@@ -13,8 +13,11 @@ from rich.text import Text
 from stepwire_cli.commands.process import STATUSES
 from stepwire_cli.errors import WrongUsage, near
 from stepwire_cli.gateway import Gateway
-from stepwire_cli.output import console, is_wide, moment, show, shown_id, status_text, table
+from stepwire_cli.output import SHORT_ID, console, moment, short_ids, show, status_text, table
 from stepwire_cli.timeline import waits_for
+
+# From how many characters in a line on there is room for these.
+WITH_WAITS, WITH_WHOLE_IDS = 100, 150
 
 
 @dataclass(frozen=True)
@@ -62,22 +65,23 @@ def show_processes(wanted: Wanted, url: str | None, *, as_json: bool) -> None:
 def _rendered(processes: Sequence[dict[str, Any]], total: str) -> RenderableType:
     if not processes:
         return Text("No process is like that." if total in ("", "0") else f"None of the {total} is in that range.")
-    wide = is_wide()
-    columns = ["Process", "Workflow", "Status", "Step", "Started", *(["Waits for"] if wide else [])]
-    rows = [_row(process, wide=wide) for process in processes]
-    shown = table(columns, rows, wrap=["Workflow", "Step", "Waits for"])
+    width = console().width
+    columns = ["Process", "Workflow", "Status", "Step", "Started", *(["Waits for"] if width >= WITH_WAITS else [])]
+    rows = [_row(process, width)[: len(columns)] for process in processes]
+    shown = table(columns, rows, wrap=["Step", "Waits for"])
     if not total.isdecimal() or int(total) <= len(processes) or not console().is_terminal:
         return shown
     return Group(shown, Text(f"{len(processes)} of {total}; --range shows others.", style="dim"))
 
 
-def _row(process: dict[str, Any], *, wide: bool) -> list[RenderableType]:
+def _row(process: dict[str, Any], width: int) -> list[RenderableType]:
+    whole = width >= WITH_WHOLE_IDS
     started = moment(process["started_at"])
     return [
-        shown_id(process["process_id"]),
+        process["process_id"] if whole else process["process_id"][:SHORT_ID],
         process["workflow_name"],
         status_text(process["last_status"]),
         process["last_step"] or "",
-        started if wide else started[5:16],
-        *([waits_for(process)] if wide else []),
+        started if whole else started[5:16],
+        short_ids(waits_for(process)),
     ]

@@ -149,7 +149,7 @@ def _described(lock: Lock) -> RenderableType:
     if not lock.waiters:
         return Group(head, Text(), Text("Nobody waits for it."))
     rows = [
-        (str(each.place), each.workflow or "-", str(each.process_id), str(each.priority), moment(each.since))
+        (str(each.place), each.workflow or "-", shown_id(each.process_id), str(each.priority), moment(each.since))
         for each in lock.waiters
     ]
     return Group(head, Text(), table(("Place", "Workflow", "Process", "Priority", "Waits since"), rows))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,6 +20,10 @@ from rich.text import Text
 PLAIN_WIDTH = 10_000
 WIDE = 110
 SHORT_ID = 8
+# What is left of a column that may go on in the next line.
+LEAST_WIDTH = 14
+
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 STYLES = {
     "completed": "green",
@@ -104,12 +109,13 @@ def table(
     made = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     lines = [list(row) for row in rows]
     for number, column in enumerate(columns):
-        least = max((_length(line[number]) for line in lines), default=0)
+        longest = max([len(column), *(_length(line[number]) for line in lines)])
+        gives_way = column in wrap or column in cut
         made.add_column(
             column,
             no_wrap=column not in wrap,
             overflow="fold" if column in wrap else "ellipsis",
-            min_width=None if column in wrap or column in cut else max(least, len(column)),
+            min_width=min(longest, LEAST_WIDTH) if gives_way else longest,
         )
     for line in lines:
         made.add_row(*line)
@@ -173,6 +179,16 @@ def lasting(seconds: float) -> str:
 def shown_id(process_id: Any) -> str:
     """An id: whole where there is room for it or a program reads, else its unique beginning."""
     return str(process_id) if is_wide() else str(process_id)[:SHORT_ID]
+
+
+def short_ids(text: str) -> str:
+    """A text for a narrow column, in which ids are their beginnings."""
+    return text if console().width == PLAIN_WIDTH else _UUID.sub(lambda found: found[0][:SHORT_ID], text)
+
+
+def brief_moment(value: Any) -> str:
+    """A point in time where there is little room: without year and seconds."""
+    return moment(value) if is_wide() or as_time(value) is None else moment(value)[5:16]
 
 
 def is_wide() -> bool:

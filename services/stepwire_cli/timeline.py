@@ -70,7 +70,8 @@ def waits_for(process: Body) -> str:
         return ""
     until = as_time(found.get("until"))
     parts = [str(found.get("detail") or found["kind"]).rstrip(".")]
-    parts += [f"by {found['who']}"] if found.get("who") and found["kind"] != "step" else []
+    # Whoever holds a lock or runs a step is named by the detail already.
+    parts += [f"by {found['who']}"] if found.get("who") and str(found["who"]) not in parts[0] else []
     parts += [f"until {moment(until)}, in {_in(until)}"] if until else []
     return ", ".join(parts)
 
