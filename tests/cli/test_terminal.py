@@ -16,6 +16,7 @@ import pytest
 
 from stepwire_cli.stack import Stack
 from tests.cli.conftest import settings_of
+from tests.support.waiting import wait_for
 
 SECONDS = 60.0
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -57,12 +58,24 @@ class Person:
         """Type a line."""
         os.write(self._screen, f"{line}\n".encode())
 
+    def press_ctrl_c(self) -> None:
+        """Press it until it is heard: one that comes just before a program begins to read is heard after the line."""
+        wait_for(self._interrupted, what="the end after Ctrl-C")
+
     def ends(self) -> int:
         """Read to the end; the exit code."""
         while self._more():
             pass
         os.close(self._screen)
         return self.process.wait(SECONDS)
+
+    def _interrupted(self) -> bool:
+        self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(2)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def _more(self) -> bool:
         try:
@@ -132,7 +145,7 @@ def test_nothing_is_started_when_somebody_gives_up(person: Sit) -> None:
     """Ctrl-C at a question is exit code 130, Ctrl-D says how else to answer."""
     jane = person("start", "order_ports")
     jane.wait_for("site: ")
-    jane.process.send_signal(signal.SIGINT)
+    jane.press_ctrl_c()
     assert jane.ends() == 130
     jane = person("start", "order_ports")
     jane.wait_for("site: ")
