@@ -205,7 +205,7 @@ OPERATIONS: Mapping[str, Document] = {
         "processes", {204: _answer("Done."), 202: _LATER}, (400, 403, 404, 409, 413, 503, 510), _PAGES
     ),
     "PUT /processes/{process_id}/abort": _operation(
-        "processes", {204: _answer("Done, or it had ended before."), 202: _LATER}, (404, 503)
+        "processes", {204: _answer("Done, or it had ended before."), 202: _LATER}, (400, 404, 409, 503)
     ),
     "PUT /processes/{process_id}/skip": _operation(
         "processes",
@@ -216,7 +216,7 @@ OPERATIONS: Mapping[str, Document] = {
     "PATCH /processes/{process_id}": _operation(
         "processes",
         {200: _answer("Attached.", {"process_id": _PROCESS_ID, "note": "call first"}), 202: _LATER},
-        (400, 404, 413, 503),
+        (400, 404, 409, 413, 503),
         _body(_OBJECT, {"note": "call first"}),
     ),
     "GET /processes/{process_id}": _operation("processes", {200: _answer("The process.", _DETAIL)}, (404, 503)),
@@ -228,7 +228,7 @@ OPERATIONS: Mapping[str, Document] = {
     "GET /processes/status-counts": _operation(
         "processes", {200: _answer("Numbers by status.", {"process_counts": {"failed": 1}, "task_counts": {}})}, (503,)
     ),
-    "PUT /processes/resume-all": _operation("processes", {200: _answer("How many.", {"count": 3})}, (409, 503)),
+    "PUT /processes/resume-all": _operation("processes", {200: _answer("How many.", {"count": 3})}, (400, 409, 503)),
     "POST /processes/{process_id}/callback/{token}": _operation(
         "callbacks",
         {
@@ -262,7 +262,7 @@ OPERATIONS: Mapping[str, Document] = {
     "PUT /settings/status": _operation(
         "engine",
         {200: _answer("The engine after it.", _ENGINE)},
-        (400, 503),
+        (400, 409, 413, 503),
         _body(_OBJECT, {"global_lock": True}),
     ),
     "GET /events": {
