@@ -72,6 +72,10 @@ class Selection:
     limit: int = 1000
 
 
+# Whether an index helps depends on the values: a plan made for any of them reads the whole list for one rare label.
+_PLANNED_FOR_VALUES = text("SET LOCAL plan_cache_mode = force_custom_plan")
+
+
 class Totals:
     """Totals of long lists, kept for a moment: who pages through thousands, or looks again, has them counted once.
 
@@ -105,6 +109,7 @@ async def listing(connection: AsyncConnection, selection: Selection, totals: Tot
     Nothing is counted where the page itself tells, because it holds the last of them.
     """
     query = Query(selection)
+    await connection.execute(_PLANNED_FOR_VALUES)
     rows = await rows_of(connection, query.page(), query.values)
     if 0 < len(rows) < selection.limit or not (rows or selection.offset):
         return rows, selection.offset + len(rows)
