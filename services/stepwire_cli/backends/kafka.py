@@ -14,7 +14,8 @@ STOP_SECONDS = 20.0
 CLUSTER_ID = "5L6g3nShT-eMCtK--X86sw"
 _QUIET = f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}"
 
-# After a kill the broker has to wait until its former session has ended: 9 s by default.
+# After a kill the broker has to wait until its former session has ended: 9 s by default. A few threads, because the
+# eleven it has by default only take turns on one machine.
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -34,6 +35,8 @@ transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
 log.cleaner.dedupe.buffer.size=4194304
 log.cleaner.threads=1
+num.network.threads=1
+num.io.threads=2
 broker.heartbeat.interval.ms=1000
 broker.session.timeout.ms=4000
 """

@@ -223,7 +223,6 @@ CATALOGUE = (
         'due_at = draft.timer("lock", LOCK_AGAIN_SECONDS)',
         "due_at = draft.now",
         "a process that met a held row is never woken",
-        alone=True,
     ),
     Mutation(
         "stale_lock_timer_fires",
