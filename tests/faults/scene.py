@@ -20,7 +20,7 @@ import psycopg
 from stepwire.contracts import topics
 from stepwire_cli.backends.kafka import Kafka
 from stepwire_cli.backends.postgres import Postgres
-from stepwire_cli.services import Service
+from stepwire_cli.services import READY_SECONDS, Service
 from stepwire_cli.stack import Stack
 from tests.behaviours.wire import Wire
 from tests.faults.outside import Asked, Outside
@@ -213,11 +213,13 @@ class Scene:
     # disturbing
 
     def arm(self, name: str, failpoints: str) -> None:
-        """Start a service anew with failpoints; it stays down when it dies of one."""
+        """Start a service anew with failpoints, until it works or has died of one; it stays down then."""
         self.stack.stop_service(name)
         self.stack.start_service(name, {FAILPOINTS: failpoints})
         self.note_armed(name)
-        self.service(name).wait_ready()
+        service = self.service(name)
+        # What others try again, as callbacks, may meet the failpoint before the service calls itself ready.
+        wait_for(lambda: service.ready() or not service.running, READY_SECONDS, f"{name} ready or dead")
 
     def note_armed(self, name: str) -> None:
         """The service has failpoints in this life; it is not started again by itself."""

@@ -20,6 +20,7 @@ from tests.support.waiting import wait_for
 MANY = 24
 FEW = 6
 RESTARTS = 2
+LAST = 40
 RECOVERY_SECONDS = 90.0
 AWAITING = "SELECT count(*) FROM stepwire_engine.processes WHERE process_id = ANY(%s) AND status = 'awaiting_callback'"
 
@@ -108,7 +109,7 @@ def test_services_started_before_their_servers(scene: Scene) -> None:
     """They say which addresses they cannot reach, live but are not ready, and go on when the servers come."""
     services = list(scene.stack.services.values())
     for service in services:
-        assert service.stop() == 0
+        assert service.stop() == 0, service.lines[-LAST:]
     scene.postgres.kill()
     scene.kafka.kill()
     marks = {service.name: len(service.lines) for service in services}
