@@ -20,7 +20,7 @@ from stepwire_coordinator.applying import Applied, Applier, StoppingError
 from stepwire_coordinator.intake import Intake, origin_of
 from stepwire_coordinator.intentions import process_of
 from stepwire_coordinator.publishing import Publisher
-from stepwire_coordinator.reading import Polled, Reader
+from stepwire_coordinator.reading import LONGEST_POLL_MS, Polled, Reader
 from stepwire_coordinator.timeline import TimelineChangedError, timeline_of
 from stepwire_coordinator.work import Position, Work
 
@@ -33,7 +33,6 @@ READ_TOPICS = tuple(topic for read in GROUPS.values() for topic in read)
 # and executors would wait for the last of them to begin with the first.
 MOST_COMMANDS = 128
 GATHER_SECONDS = 0.015
-POLL_MS = 500
 ASK_SECONDS = 10.0
 PAUSE_SECONDS = 0.5
 POSITIONS = text("""
@@ -85,7 +84,7 @@ class Consumption:
     async def _read_on(self, reader: Reader, committer: OffsetCommitter, changed: asyncio.Event) -> None:
         try:
             while not (self._chassis.stopping.is_set() or changed.is_set()):
-                polled = await reader.getmany(POLL_MS)
+                polled = await reader.getmany(LONGEST_POLL_MS)
                 if self._new:
                     polled = await self._begin(polled)
                 if polled:

@@ -80,12 +80,12 @@ async def keep_tidy(chassis: Chassis) -> None:
 
 async def remove_tasks(chassis: Chassis) -> int:
     """Remove tasks completed longer ago than RETENTION_DAYS_TASKS, some at a time; returns how many."""
-    removed = expected = 0
+    removed, last = 0, MOST
     try:
-        while removed == expected and not chassis.stopping.is_set():
+        while last == MOST and not chassis.stopping.is_set():
             async with chassis.engine.begin() as connection:
-                removed += await remove_old_tasks(connection, chassis.settings.retention_days_tasks)
-            expected += MOST
+                last = await remove_old_tasks(connection, chassis.settings.retention_days_tasks)
+            removed += last
     except DATABASE_ERRORS as error:
         chassis.log.warning("Old tasks were not removed.", action="retention", error=str(error))
     return removed

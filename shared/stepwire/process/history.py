@@ -6,7 +6,7 @@ from stepwire.flow.errors import UnknownNode
 from stepwire.flow.manifest import Manifest
 from stepwire.flow.serialization import Delta, fold
 from stepwire.flow.types import State
-from stepwire.process.model import top_of
+from stepwire.process.model import numbers_of, top_of
 from stepwire.process.walk import begun_again
 
 Numbers = tuple[int, ...]
@@ -56,8 +56,3 @@ class History:
             return begun_again(self._manifest, node).path
         except UnknownNode:
             return top_of(node)
-
-
-def numbers_of(node: str) -> Numbers:
-    """A node path as its numbers, which sort as positions do: `4.2` is (4, 2)."""
-    return tuple(map(int, node.split(".")))

@@ -19,6 +19,11 @@ def resource_lock(name: str) -> str:
     return f"resource:{name}"
 
 
+def is_resource(key: str) -> bool:
+    """Whether it is the key of a lock that authors name, not of a subscription's."""
+    return key.startswith(resource_lock(""))
+
+
 def hold(key: str, node: str) -> str:
     """A named lock as it is held: taken at `node`, and freed by whatever ends there."""
     return f"{key}#{node}"
@@ -66,7 +71,7 @@ def name_of(key: str) -> str:
 
 def told(key: str) -> str:
     """A lock in a sentence."""
-    return f"lock {name_of(key)!r}" if key.startswith("resource:") else f"subscription {name_of(key)}"
+    return f"lock {name_of(key)!r}" if is_resource(key) else f"subscription {name_of(key)}"
 
 
 def in_line(process: Process) -> bool:
@@ -92,7 +97,7 @@ def waiting_again(key: str) -> dict[str, Any]:
 def waiting_in_line(key: str, holder: UUID | None) -> dict[str, Any]:
     """What a process waits for that stands in line; without a holder it is its subscription that is not ready."""
     free = "is out of sync, as the process before left it; set it in sync"
-    if key.startswith("resource:"):
+    if is_resource(key):
         free = "is just being handed on"
     detail = f"{told(key)} {f'is held by process {holder}' if holder else free}"
     return {"kind": "lock", "detail": detail, "who": holder and str(holder), "lock": key, "queued": True}

@@ -116,8 +116,13 @@ def subscription_of(values: dict[str, Any]) -> UUID | None:
 
 def order_of(node: str, attempt: int) -> tuple[int, int, tuple[int, ...]]:
     """Sorts positions: a top-level node, its attempts, the sub-nodes within an attempt."""
-    head, _, rest = node.partition(".")
-    return int(head), attempt, tuple(map(int, rest.split("."))) if rest else ()
+    top, *rest = numbers_of(node)
+    return top, attempt, tuple(rest)
+
+
+def numbers_of(node: str) -> tuple[int, ...]:
+    """A node path as its numbers, which sort as positions do: `4.2` is (4, 2)."""
+    return tuple(map(int, node.split(".")))
 
 
 def parent_of(node: str) -> str:

@@ -19,7 +19,7 @@ from stepwire.process.happenings import (
     TimerFired,
     Unusable,
 )
-from stepwire.process.holding import given_back, in_line, taken_away, told, wanted, wants_back
+from stepwire.process.holding import given_back, in_line, is_resource, taken_away, told, wanted, wants_back
 from stepwire.process.model import Process, Status, parent_of, subscription_lock
 from stepwire.process.results import judge, set_deadline
 from stepwire.process.starting import accept_after_lock, refuse_start, wish_at_accept
@@ -115,7 +115,7 @@ def lock_decided(process: Process, event: LockDecided, draft: Draft) -> Decision
     if process.finished:
         return _given_back(process, event, draft)
     if event.outcome == "busy":
-        return lock_again(draft, event.key if event.key.startswith("resource:") else "")
+        return lock_again(draft, event.key if is_resource(event.key) else "")
     node = process.manifest.node(process.node)
     if wants_back(process):
         return _lost_decided(draft, node, event)

@@ -15,6 +15,7 @@ from stepwire.process.holding import (
     first_lost,
     hold,
     in_line,
+    is_resource,
     key_of,
     keys_of,
     name_of,
@@ -252,7 +253,7 @@ def resource_wish(process: Process, node: ManifestNode, key: str) -> LockWish:
 
 def lost_wish(process: Process, key: str) -> LockWish:
     """What to ask of the database for a process that had this lock before somebody took it away."""
-    resource = key if key.startswith("resource:") else ""
+    resource = key if is_resource(key) else ""
     return LockWish(
         take=True,
         subscription_id=None if resource else UUID(name_of(key)),

@@ -8,7 +8,8 @@ from stepwire import begin, callback_step, step_group
 from stepwire.flow.manifest import Manifest
 from stepwire.flow.serialization import Delta
 from stepwire.process import Status
-from stepwire.process.history import History, numbers_of
+from stepwire.process.history import History
+from stepwire.process.model import numbers_of
 from tests.process.kit import decided, failed_at, resume, timer
 from tests.process.unit.test_groups import ANSWER, DEEP, listed, named
 
