@@ -24,7 +24,7 @@ from stepwire.data.inbox import Await, Callback, Verdict
 from stepwire_gateway import bodies
 from stepwire_gateway.background import Background
 from stepwire_gateway.database import Database, DatabaseAway
-from stepwire_gateway.problems import Problem, database_away, kafka_away, malformed, unknown_process
+from stepwire_gateway.problems import Problem, kafka_away, malformed, unknown_process
 from stepwire_gateway.sending import WAKE_UP_SECONDS
 from stepwire_gateway.tracing import current_traceparent
 
@@ -132,10 +132,7 @@ class Callbacks:
         await self._producer.send(outgoing, deadline_seconds=seconds)
 
     async def _check_awaiting(self, process_id: UUID, token: Token) -> None:
-        try:
-            found = await self._database.do(lambda connection: inbox.awaited(connection, process_id, token.secret_id))
-        except DatabaseAway as error:
-            raise database_away() from error
+        found = await self._database.do(lambda connection: inbox.awaited(connection, process_id, token.secret_id))
         if found is None:
             raise unknown_process()
         if found != Await("awaiting_callback", f"{token.node}.2", token.attempt):

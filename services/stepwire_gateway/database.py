@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from stepwire.chassis.direct import DATABASE_ERRORS, Direct, autocommit
 from stepwire.chassis.logging import get_logger
-from stepwire.flow.errors import StepwireError
+from stepwire_gateway.problems import Problem
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
@@ -24,8 +24,11 @@ ANSWER_SECONDS = 5.0
 _STALE = (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, ConnectionError)
 
 
-class DatabaseAway(StepwireError):  # noqa: N818  # the state of the database
+class DatabaseAway(Problem):
     """PostgreSQL did not do a statement: what it was to write may or may not be there."""
+
+    def __init__(self) -> None:
+        super().__init__(503, "database_unavailable", "the database cannot be reached at the moment; try again")
 
 
 class Database:
@@ -72,7 +75,7 @@ class Database:
         except DATABASE_ERRORS as error:
             reason = str(getattr(error, "orig", None) or error) or type(error).__name__
             self._log.warning("PostgreSQL did not do a statement.", action="database", reason=reason)
-            raise DatabaseAway(reason) from error
+            raise DatabaseAway from error
 
 
 async def _again_if_stale(work: Callable[[], Awaitable[T]]) -> T:

@@ -11,8 +11,8 @@ from stepwire.chassis.settings import Settings
 from stepwire.contracts.commands import PauseEngine, ResumeAll, UnpauseEngine
 from stepwire.data import process_reads
 from stepwire_gateway import bodies
-from stepwire_gateway.database import Database, DatabaseAway
-from stepwire_gateway.problems import database_away, malformed
+from stepwire_gateway.database import Database
+from stepwire_gateway.problems import malformed
 from stepwire_gateway.reads import engine_status
 from stepwire_gateway.responses import json_response
 from stepwire_gateway.sending import Sender, build_command
@@ -29,10 +29,7 @@ class Engine:
 
     async def status(self, _: Request) -> Response:
         """Whether the engine runs, is pausing or is paused, and the runs under way."""
-        try:
-            state = await self._database.run(process_reads.engine_state)
-        except DatabaseAway as error:
-            raise database_away() from error
+        state = await self._database.run(process_reads.engine_state)
         return json_response(engine_status(state))
 
     async def set_status(self, request: Request, idempotency_key: IdempotencyKey = None) -> Response:
@@ -47,10 +44,7 @@ class Engine:
 
     async def resume_all(self, _: Request, idempotency_key: IdempotencyKey = None) -> Response:
         """Retry every task that failed or waits."""
-        try:
-            count = await self._database.run(process_reads.retryable_tasks)
-        except DatabaseAway as error:
-            raise database_away() from error
+        count = await self._database.run(process_reads.retryable_tasks)
         sent = await self._sender.send(build_command(ResumeAll, command_id=idempotency_key or str(uuid4())))
         told = sent.answer.data.get("count") if sent.answer is not None else None
         return json_response({"count": count if told is None else told})

@@ -12,9 +12,9 @@ from starlette.responses import Response
 from stepwire.contracts.commands import SetInSync
 from stepwire.data import locks, process_reads
 from stepwire.data.locks import Lock
-from stepwire_gateway.database import Database, DatabaseAway
+from stepwire_gateway.database import Database
 from stepwire_gateway.orders import User
-from stepwire_gateway.problems import Problem, database_away
+from stepwire_gateway.problems import Problem
 from stepwire_gateway.responses import json_response
 from stepwire_gateway.sending import Sender, build_command
 from stepwire_gateway.starts import IdempotencyKey
@@ -29,10 +29,7 @@ class Locks:
 
     async def show(self, _: Request) -> Response:
         """Every lock that is held or waited for, the one held longest first, with those who wait in their order."""
-        try:
-            held = await self._database.read(locks.list_locks)
-        except DatabaseAway as error:
-            raise database_away() from error
+        held = await self._database.read(locks.list_locks)
         return json_response([_shown(lock) for lock in held])
 
     async def subscription(self, subscription_id: str) -> Response:
@@ -55,11 +52,9 @@ class Locks:
     async def _subscription(self, text: str) -> dict[str, Any]:
         try:
             wanted = UUID(text)
-            found = await self._database.run(lambda connection: process_reads.subscription(connection, wanted))
         except ValueError as error:
             raise _unknown() from error
-        except DatabaseAway as error:
-            raise database_away() from error
+        found = await self._database.run(lambda connection: process_reads.subscription(connection, wanted))
         if found is None:
             raise _unknown()
         return found

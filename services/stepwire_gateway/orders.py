@@ -17,8 +17,8 @@ from stepwire.data import process_reads, removal
 from stepwire.data.process_reads import Standing
 from stepwire.process.model import FINISHED, RETRYABLE, Status
 from stepwire_gateway import bodies
-from stepwire_gateway.database import Database, DatabaseAway
-from stepwire_gateway.problems import database_away, malformed, refusal, unknown_process
+from stepwire_gateway.database import Database
+from stepwire_gateway.problems import malformed, refusal, unknown_process
 from stepwire_gateway.replies import Forms
 from stepwire_gateway.responses import json_response, no_content
 from stepwire_gateway.sending import GATEWAY, Sender, build_command
@@ -111,10 +111,7 @@ class Orders:
         standing = await self.standing(found)
         if standing.status is None or not standing.is_task:
             raise malformed("only tasks can be deleted; this process is kept for the record")
-        try:
-            removed = await self._database.run(lambda connection: removal.remove_task(connection, found))
-        except DatabaseAway as error:
-            raise database_away() from error
+        removed = await self._database.run(lambda connection: removal.remove_task(connection, found))
         if not removed:
             raise malformed(f"the task is {standing.status}; it can be deleted when it has ended, so abort it first")
         return no_content()
@@ -125,10 +122,7 @@ class Orders:
         Raises:
             Problem: there is no such process and no start of one, or the database is away.
         """
-        try:
-            standing = await self._database.run(lambda connection: process_reads.standing(connection, process_id))
-        except DatabaseAway as error:
-            raise database_away() from error
+        standing = await self._database.run(lambda connection: process_reads.standing(connection, process_id))
         if standing is None:
             raise unknown_process()
         return standing

@@ -106,11 +106,6 @@ def unknown_process() -> Problem:
     return refusal(Reason.UNKNOWN_PROCESS, "there is no such process; check the id")
 
 
-def database_away() -> Problem:
-    """PostgreSQL does not answer."""
-    return Problem(503, "database_unavailable", "the database cannot be reached at the moment; try again")
-
-
 def kafka_away() -> Problem:
     """Kafka does not answer."""
     return Problem(503, "kafka_unavailable", "Kafka cannot be reached at the moment; try again")

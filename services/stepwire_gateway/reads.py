@@ -15,8 +15,8 @@ from stepwire.data import process_lists, process_reads
 from stepwire.data.process_lists import Totals
 from stepwire.data.process_reads import EngineState, Row
 from stepwire_gateway import bodies, filters, views
-from stepwire_gateway.database import Database, DatabaseAway
-from stepwire_gateway.problems import database_away, unknown_process
+from stepwire_gateway.database import Database
+from stepwire_gateway.problems import unknown_process
 from stepwire_gateway.responses import json_response
 
 Repeatable = Annotated[Sequence[str], Query()]
@@ -32,10 +32,7 @@ class Reads:
     async def process(self, _: Request, process_id: str) -> Response:
         """One process: its steps, those done and those to come, State, the next form, what it waits for."""
         found = bodies.process_id(process_id)
-        try:
-            known = await self._database.read(lambda connection: process_reads.one(connection, found))
-        except DatabaseAway as error:
-            raise database_away() from error
+        known = await self._database.read(lambda connection: process_reads.one(connection, found))
         if known is None:
             raise unknown_process()
         return json_response(views.detail(known))
@@ -49,12 +46,9 @@ class Reads:
     ) -> Response:
         """A list of processes, newest first; `Content-Range` says how many there are."""
         chosen = filters.selection(range, sort, filter)
-        try:
-            rows, total = await self._database.read(
-                lambda connection: process_lists.listing(connection, chosen, self._totals)
-            )
-        except DatabaseAway as error:
-            raise database_away() from error
+        rows, total = await self._database.read(
+            lambda connection: process_lists.listing(connection, chosen, self._totals)
+        )
         etag = _etag(rows, total)
         last = chosen.offset + chosen.limit if range else chosen.offset + len(rows)
         headers = {"Content-Range": f"processes {chosen.offset}-{last}/{total}", "ETag": etag}
@@ -64,10 +58,7 @@ class Reads:
 
     async def status_counts(self, _: Request) -> Response:
         """How many processes and tasks have each status."""
-        try:
-            counts = await self._database.run(process_reads.status_counts)
-        except DatabaseAway as error:
-            raise database_away() from error
+        counts = await self._database.run(process_reads.status_counts)
         return json_response({"process_counts": counts[False], "task_counts": counts[True]})
 
 

@@ -22,7 +22,7 @@ from stepwire.data.command_log import ANSWERED, LoggedAnswer, LoggedCommand
 from stepwire_gateway.answers import Answers, Waiter
 from stepwire_gateway.background import Background
 from stepwire_gateway.database import Database, DatabaseAway
-from stepwire_gateway.problems import Problem, database_away, malformed, refusal, refused_command
+from stepwire_gateway.problems import Problem, malformed, refusal, refused_command
 from stepwire_gateway.tracing import current_traceparent
 
 GATEWAY = "stepwire/gateway"
@@ -82,10 +82,7 @@ class Sender:
     async def _record(self, command: Command) -> bool:
         body = encode(command)
         await self._failpoints.hit_async("gateway.received")
-        try:
-            is_new = await self._database.do(lambda connection: command_log.record(connection, command, body))
-        except DatabaseAway as error:
-            raise database_away() from error
+        is_new = await self._database.do(lambda connection: command_log.record(connection, command, body))
         if is_new:
             self._wake_up(command, body)
         return is_new
@@ -129,10 +126,7 @@ class Sender:
         return await self._wait(waiter)
 
     async def _find(self, command_id: str) -> LoggedCommand | None:
-        try:
-            return await self._database.do(lambda connection: command_log.find(connection, command_id))
-        except DatabaseAway as error:
-            raise database_away() from error
+        return await self._database.do(lambda connection: command_log.find(connection, command_id))
 
     async def _refused(self, answer: LoggedAnswer, *, is_new: bool) -> Problem:
         problem = refused_command(answer.data)

@@ -14,8 +14,8 @@ from stepwire.contracts.reasons import Reason
 from stepwire.data import process_reads
 from stepwire.data.process_reads import NewestManifest, Row
 from stepwire.flow.manifest import Manifest
-from stepwire_gateway.database import Database, DatabaseAway
-from stepwire_gateway.problems import database_away, refusal
+from stepwire_gateway.database import Database
+from stepwire_gateway.problems import refusal
 from stepwire_gateway.responses import json_response
 
 KEEP_SECONDS = 1.0
@@ -57,21 +57,15 @@ class Workflows:
 
     async def show(self, _: Request) -> Response:
         """Every workflow that an executor ever offered, as it was offered last."""
-        try:
-            rows = await self._database.run(process_reads.workflows)
-        except DatabaseAway as error:
-            raise database_away() from error
+        rows = await self._database.run(process_reads.workflows)
         return json_response([_shown(row) for row in rows])
 
     async def _newest(self, workflow: str) -> NewestManifest:
-        try:
-            newest = (
-                None
-                if "\x00" in workflow
-                else await self._database.run(lambda connection: process_reads.newest_manifest(connection, workflow))
-            )
-        except DatabaseAway as error:
-            raise database_away() from error
+        newest = (
+            None
+            if "\x00" in workflow
+            else await self._database.run(lambda connection: process_reads.newest_manifest(connection, workflow))
+        )
         if newest is None:
             raise refusal(Reason.UNKNOWN_WORKFLOW, f"there is no workflow {workflow[:200]!r}; check its name")
         return newest
