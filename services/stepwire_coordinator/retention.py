@@ -57,6 +57,10 @@ RULES = {
         WHERE offered_at < clock_timestamp() - CAST(:commands AS float8) * interval '1 day'
             AND NOT EXISTS (SELECT 1 FROM stepwire_engine.executors AS e WHERE m.hash = ANY (e.manifests))
             AND NOT EXISTS (SELECT 1 FROM stepwire_engine.processes AS p WHERE p.manifest = m.hash)""",
+    "forms": """
+        DELETE FROM stepwire_engine.forms AS f
+        WHERE offered_at < clock_timestamp() - CAST(:commands AS float8) * interval '1 day'
+            AND NOT EXISTS (SELECT 1 FROM stepwire_engine.executors AS e WHERE f.key = ANY (e.forms))""",
 }
 
 

@@ -93,6 +93,7 @@ def _leases(chassis: Chassis, plans: Plans, slots: Slots) -> Leases:
         name=host_name(),
         queues=settings.queues,
         manifests=[manifest.hash for manifest in plans.manifests],
+        forms=sorted(plans.registry.forms),
         lease_seconds=settings.executor_lease_seconds,
     )
     return Leases(settings.database_url, identity, settings.executor_beat_seconds, slots.revoke, chassis.log)

@@ -15,6 +15,7 @@ from stepwire.contracts.forms import FormVerdict
 from stepwire.data.session import StepSession, StepTransaction, use_transaction
 from stepwire.flow import forms, runner
 from stepwire.flow.errors import FormIncomplete, FormInvalid
+from stepwire.flow.free_forms import FreeForm
 from stepwire.flow.lists import Step
 from stepwire.flow.outcomes import StepError, step_error
 from stepwire.flow.predicates import PredicateContext, RunPredicateFail, evaluate_predicate
@@ -106,6 +107,11 @@ class Checks:
         """Ask the form of an input step."""
         resume: Callable[..., Any] = runner.resume_input_async if step.is_async else runner.resume_input
         return await self._pages(step.function, partial(resume, step, state, pages))
+
+    async def free_form(self, form: FreeForm, pages: Sequence[dict[str, Any]], reporter: str) -> Checked:
+        """Ask a form that stands by itself."""
+        fill: Callable[..., Any] = forms.fill_async if forms.is_async_form(form.form) else forms.fill
+        return await self._pages(form.form, partial(fill, form.form, form.state(reporter), pages))
 
     async def _form(self, asked: Asked) -> Checked:
         form = asked.workflow.initial_input_form

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
@@ -14,12 +14,12 @@ from structlog.typing import FilteringBoundLogger
 
 from stepwire.chassis.database import Clock
 from stepwire.chassis.direct import DATABASE_ERRORS
-from stepwire.chassis.errors import ChassisError
+from stepwire.chassis.errors import ChassisError, RecordTooLarge
 from stepwire.chassis.kafka import Outgoing, Producer
 from stepwire.contracts.base import encode
 from stepwire.contracts.forms import FormReply, FormRequest, FormVerdict
 from stepwire.contracts.reasons import DeadLetter
-from stepwire.contracts.tracing import trace_headers, traceparent_in
+from stepwire.contracts.tracing import Headers, trace_headers, traceparent_in
 from stepwire.data.states import standing_of
 from stepwire.flow.errors import UnknownNode
 from stepwire.flow.types import NodeKind
@@ -31,6 +31,10 @@ from stepwire_executor.transactions import DatabaseAway
 
 AT_ONCE = 16
 
+_TOO_LARGE: dict[str, Any] = {"verdict": "failed", "form": None, "meta": None, "errors": [], "result": None}
+
+_Way = Callable[[FormRequest], Awaitable[Checked | None]]
+
 
 class FormDesk:
     """Answers one request."""
@@ -40,6 +44,7 @@ class FormDesk:
         self._checks = checks
         self._plans = plans
         self._engine = engine
+        self._ways: Mapping[str, _Way] = {"start": self._start, "resume": self._resume, "form": self._free}
 
     def is_late(self, request: FormRequest) -> bool:
         """Whether nobody waits any more, by the time of the database: two machines' clocks may be minutes apart."""
@@ -48,12 +53,12 @@ class FormDesk:
     async def answer(self, request: FormRequest) -> FormReply:
         """The verdict on the pages of `request`."""
         try:
-            checked = await (self._resume(request) if request.kind == "resume" else self._start(request))
+            checked = await self._ways[request.kind](request)
         except (DatabaseAway, *DATABASE_ERRORS) as error:
             # Nothing was decided: the gateway asks again for as long as its client waits.
             return _reply(request, "unserved", detail=f"the database does not answer: {error}")
         if checked is None:
-            return _reply(request, "unserved", detail=f"workflow {request.workflow!r} is not served here")
+            return _reply(request, "unserved", detail=f"{request.subject} is not served here")
         return _reply(
             request,
             checked.verdict,
@@ -61,6 +66,7 @@ class FormDesk:
             form=checked.form,
             meta=checked.meta,
             errors=checked.errors,
+            result=checked.given if request.kind == "form" and checked.verdict == "complete" else None,
         )
 
     async def _start(self, request: FormRequest) -> Checked | None:
@@ -70,6 +76,12 @@ class FormDesk:
         reporter = request.reporter or request.user or request.source
         asked = Asked(plan.workflow, request.user_inputs, request.user, reporter, request.process_id)
         return await self._checks.start(asked)
+
+    async def _free(self, request: FormRequest) -> Checked | None:
+        form = self._plans.registry.forms.get(request.form_key)
+        if form is None:
+            return None
+        return await self._checks.free_form(form, request.user_inputs, request.reporter or request.source)
 
     async def _resume(self, request: FormRequest) -> Checked | None:
         if request.process_id is None or request.node is None:
@@ -159,11 +171,20 @@ class FormService:
         if self._desk.is_late(request):
             return
         reply = await self._desk.answer(request)
+        headers = trace_headers(traceparent_in(record.headers), str(request.process_id or request.id))
         try:
-            headers = trace_headers(traceparent_in(record.headers), str(request.process_id or request.id))
-            await self._producer.send(Outgoing(self._replies, encode(reply), request.gateway.encode(), headers))
+            await self._send(reply, headers)
         except ChassisError as error:
             self._log.warning("A form reply was not taken.", action="reply", reason=str(error))
+
+    async def _send(self, reply: FormReply, headers: Headers) -> None:
+        key = reply.gateway.encode()
+        try:
+            await self._producer.send(Outgoing(self._replies, encode(reply), key, headers))
+        except RecordTooLarge as error:
+            # Told, or the gateway would ask again and again for what is too large each time.
+            told = reply.model_copy(update=_TOO_LARGE | {"detail": f"what the form says is too large: {error}"})
+            await self._producer.send(Outgoing(self._replies, encode(told), key, headers))
 
     async def _put_aside(self, record: ConsumerRecord[Any, Any], detail: str) -> None:
         try:

@@ -43,6 +43,7 @@ class Identity:
     name: str
     queues: Sequence[str]
     manifests: Sequence[str]
+    forms: Sequence[str]
     lease_seconds: float
 
 
@@ -137,6 +138,7 @@ class Leases:
             "name": self._identity.name,
             "queues": list(self._identity.queues),
             "manifests": list(self._identity.manifests),
+            "forms": list(self._identity.forms),
             "lease_seconds": self._identity.lease_seconds,
             "draining": self.draining,
         }

@@ -16,6 +16,7 @@ from stepwire_gateway.database import Database
 from stepwire_gateway.engine import Engine
 from stepwire_gateway.events import Events
 from stepwire_gateway.feed import Feed
+from stepwire_gateway.free_forms import FreeForms
 from stepwire_gateway.locks import Locks
 from stepwire_gateway.orders import Orders
 from stepwire_gateway.reads import Reads
@@ -43,6 +44,7 @@ class Gateway:
         self._sender = Sender(settings, database, chassis.producer, Answers(self.tail, database), failpoints)
         self._workflows = Workflows(database)
         self._starts = Starts(settings, self._workflows, forms, self._sender)
+        self._free_forms = FreeForms(settings, database, forms)
         self._orders = Orders(settings, database, forms, self._sender)
         self._reads = Reads(database)
         self._engine = Engine(settings, database, self._sender)
@@ -94,6 +96,9 @@ class Gateway:
         route("GET", "/settings/status", self._engine.status)
         route("PUT", "/settings/status", self._engine.set_status)
         route("GET", "/workflows", self._workflows.show)
+        route("POST", "/forms/{key}", self._free_forms.fill)
+        route("GET", "/forms/", self._free_forms.show)
+        route("GET", "/forms", self._free_forms.show)
         route("GET", "/events", self._events.stream)
         api.add_api_websocket_route("/ws/events", self._events.socket)
         return api

@@ -121,7 +121,7 @@ _SUBSCRIPTION = {
 _TITLES = {
     400: ("The request is malformed or its input invalid; see `validation_errors`.", "invalid_input"),
     403: ("Not allowed.", "not_allowed"),
-    404: ("There is no such workflow or process, or the token is wrong.", "unknown_process"),
+    404: ("There is no such workflow, form or process, or the token is wrong.", "unknown_process"),
     409: ("The state of things conflicts with the wish; `holder` names who holds the lock.", "wrong_status"),
     410: ("Nobody waits for this callback any more.", "await_over"),
     412: ("The workflow's predicate refused the start.", "predicate_failed"),
@@ -273,5 +273,12 @@ OPERATIONS: Mapping[str, Document] = {
         ),
         "response_class": StreamingResponse,
     },
+    "POST /forms/{key}": _operation(
+        "forms",
+        {200: _answer("Complete: what the form returned.", {"interval": "hourly", "at_minute": 15})},
+        (400, 404, 413, 503, 510),
+        _body({"type": "array", "items": _OBJECT}, [{"interval": "hourly"}, {"at_minute": 15}], required=False),
+    ),
+    "GET /forms/": _operation("forms", {200: _answer("The keys of all forms.", ["configure_schedule"])}, (503,)),
     "GET /workflows": _operation("workflows", {200: _answer("Every workflow that was offered.", [_WORKFLOW])}, (503,)),
 }

@@ -43,8 +43,8 @@ class Forms:
         self._log = get_logger()
         tail.on_reply(self._deliver)
 
-    async def check(self, request: FormRequest, queue: str) -> None:
-        """Return when the pages are complete.
+    async def check(self, request: FormRequest, queue: str) -> FormReply:
+        """Return the reply when the pages are complete.
 
         Raises:
             Problem: another page is wanted, the pages are refused, or nobody could tell in time.
@@ -53,9 +53,10 @@ class Forms:
             async with asyncio.timeout(self._settings.form_timeout_seconds):
                 reply = await self._verdict(request, queue)
         except TimeoutError as error:
-            raise (nobody_serves(request.workflow) if self._tail.ready.is_set() else kafka_away()) from error
+            raise (_nobody_serves(request) if self._tail.ready.is_set() else kafka_away()) from error
         if reply.verdict != "complete":
             raise _refused(reply)
+        return reply
 
     async def _verdict(self, request: FormRequest, queue: str) -> FormReply:
         await self._tail.ready.wait()
@@ -89,7 +90,7 @@ class Forms:
         except KafkaUnavailable as error:
             raise kafka_away() from error
         except ChassisError as error:
-            raise nobody_serves(request.workflow) from error
+            raise _nobody_serves(request) from error
 
     @contextmanager
     def _mailbox(self) -> Iterator[tuple[_Mailbox, set[str]]]:
@@ -110,10 +111,8 @@ class Forms:
             self._log.warning("A form reply cannot be read.", action="form_reply", reason=str(error))
 
 
-def nobody_serves(workflow: str) -> Problem:
-    """No executor answered for the workflow."""
-    detail = f"no executor serves the form of workflow {workflow!r} at the moment; try again"
-    return refusal(Reason.NO_EXECUTOR, detail)
+def _nobody_serves(request: FormRequest) -> Problem:
+    return refusal(Reason.NO_EXECUTOR, f"no executor serves {request.subject} at the moment; try again")
 
 
 def _refused(reply: FormReply) -> Problem:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from stepwire.flow.context import current
 from stepwire.flow.errors import ApiUnavailable, GiveUp, InconsistentData, RetryLater
+from stepwire.flow.free_forms import register_form
 from stepwire.flow.lists import Step, StepList
 from stepwire.flow.locks import with_lock
 from stepwire.flow.predicates import PredicateContext, RunPredicateFail, RunPredicatePass, no_uncompleted_instance
@@ -71,6 +72,7 @@ __all__ = [
     "lock_subscription",
     "lock_subscription_unchecked",
     "no_uncompleted_instance",
+    "register_form",
     "relate_subscription",
     "retrystep",
     "set_status",

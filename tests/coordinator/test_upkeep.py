@@ -43,8 +43,9 @@ ROWS = {
         VALUES (:name, 0, 0, 't', :id, 'result', '')""",
     "lock_waiters": "INSERT INTO stepwire_engine.lock_waiters (key, process_id) VALUES ('resource:x', :id)",
     "outbox": """INSERT INTO stepwire_engine.outbox (id, records, created_at) VALUES (:id, '', {when})""",
-    "executors": """INSERT INTO stepwire_engine.executors (executor, name, queues, manifests, lease_seconds, beat_at)
-        VALUES (:id, 'x', '{{}}', ARRAY[:serves], 5, {when})""",
+    "executors": """INSERT INTO stepwire_engine.executors
+        (executor, name, queues, manifests, forms, lease_seconds, beat_at)
+        VALUES (:id, 'x', '{{}}', ARRAY[:serves], ARRAY[:serves], 5, {when})""",
     "coordinators": """INSERT INTO stepwire_engine.coordinators (coordinator, name, beat_at)
         VALUES (:id, 'x', {when})""",
 }
@@ -90,6 +91,9 @@ async def _offer_long_ago(stage: Stage) -> None:
     for name in ("unused", "used", "served"):
         await stage.execute(manifest.format(when=OLD), hash=name)
     await stage.execute(manifest.format(when=NEW), hash="new")
+    form = "INSERT INTO stepwire_engine.forms (key, queue, offered_at) VALUES (:key, 'default', {when})"
+    for key, when in (("unused", OLD), ("served", OLD), ("new", NEW)):
+        await stage.execute(form.format(when=when), key=key)
 
 
 async def test_retention_deletes_what_is_past_its_time_and_nothing_else(topics: Settings) -> None:
@@ -106,6 +110,8 @@ async def test_retention_deletes_what_is_past_its_time_and_nothing_else(topics: 
         assert {tuple(row) for row in left} == {(fresh, 5), (going, 5), (going, 3)}
         left = await stage.rows("SELECT hash FROM stepwire_engine.manifests ORDER BY hash")
         assert [row[0] for row in left] == ["new", "served", "used"]
+        left = await stage.rows("SELECT key FROM stepwire_engine.forms ORDER BY key")
+        assert [row[0] for row in left] == ["new", "served"]
         assert await apply_rules(chassis, DAYS) == dict.fromkeys(removed, 0)
         await chassis.engine.dispose()
 

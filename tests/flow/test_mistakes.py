@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from stepwire.flow import free_forms
 from stepwire.flow.errors import DefinitionError
 
 HEAD = """
@@ -88,9 +89,33 @@ ONE_LINERS = {
     "a predicate that is none": ('workflow("W", run_predicate=True)', "give a function of PredicateContext"),
     "a class as predicate": ('workflow("W", run_predicate=RunPredicateFail)', "give a function of PredicateContext"),
     "who may start is no function": ('workflow("W", authorize_callback="noc")', "give a function of the user"),
+    "a form's key that is no text": ("register_form(7, plain)", 'write @register_form("key")'),
+    "a form without a key": ('register_form("", plain)', "use up to 100 letters, digits"),
+    "a form's key with a slash": ('register_form("a/b", plain)', "use up to 100 letters, digits"),
+    "a form's key that is a folder": ('register_form("..", plain)', "use up to 100 letters, digits"),
+    "a registered form that is none": ('register_form("key", Thing)', "give a subclass of FormPage"),
+    "a registered form that is nothing": ('register_form("key", None)', "give it a function"),
+    "a registered form that is a step": ('register_form("key", work)', "give it a function"),
+    "a registered form's queue": ('register_form("key", plain, queue="a b")', "use up to 100 letters"),
+    "a registered form that wants State": (
+        'register_form("key", lambda subscription_id: FormPage)',
+        "take form_key, reporter or state",
+    ),
     "a class as workflow": ('workflow("W")(Thing)', "decorate a function with a name"),
 }
 BLOCKS = {
+    "a form's decorator without parentheses": (
+        "@register_form  # here\ndef act(): yield FormPage",
+        'write @register_form("key")',
+    ),
+    "a workflow as registered form": (
+        '@register_form("key")  # here\n@workflow("W")\ndef act(): return begin',
+        "give it the workflow's form",
+    ),
+    "a key twice": (
+        'register_form("twice", plain)\nregister_form("twice", lambda: FormPage)  # here',
+        "give one of them another key",
+    ),
     "a step decorator without parentheses": (
         "@step  # here\ndef act(): ...",
         'write @step("what it does")',
@@ -117,6 +142,12 @@ BLOCKS = {
         "decorate the function with @step",
     ),
 }
+
+
+@pytest.fixture(autouse=True)
+def _no_form_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor stays one behind."""
+    monkeypatch.setattr(free_forms, "_REGISTERED", {})
 
 
 def imported(source: str, folder: Path) -> ModuleType:

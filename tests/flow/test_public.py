@@ -13,8 +13,8 @@ from stepwire.flow import errors
 NAMES = """
 ApiUnavailable FormPage GiveUp InconsistentData PredicateContext Retry RetryLater RunPredicateFail RunPredicatePass
 State Step StepList Target Workflow abort begin callback_step conditional current done focussteps init inputstep
-lock_subscription lock_subscription_unchecked no_uncompleted_instance relate_subscription retrystep set_status step
-step_group steplens unlock_subscription with_lock workflow
+lock_subscription lock_subscription_unchecked no_uncompleted_instance register_form relate_subscription retrystep
+set_status step step_group steplens unlock_subscription with_lock workflow
 """
 
 

@@ -30,6 +30,7 @@ from stepwire.contracts.commands import process_id_of
 from stepwire.contracts.events import COMMAND_ACCEPTED, COMMAND_REJECTED, cloud_event
 from stepwire.contracts.forms import FormReply
 from stepwire.contracts.tokens import derive_key, make_token
+from stepwire.data.forms import offer_forms
 from stepwire.flow.manifest import Manifest
 from stepwire_gateway.app import Gateway
 
@@ -116,6 +117,13 @@ class Stage:
                 c=chain,
             )
         return manifest
+
+    async def offer_form(self, key: str | None = None) -> str:
+        """Register the key of a form as an executor would."""
+        key = key or f"form_{uuid4().hex[:8]}"
+        async with self.engine.begin() as connection:
+            await offer_forms(connection, {key: "default"})
+        return key
 
     async def process(self, manifest: Manifest, **columns: Any) -> UUID:
         """Insert a process row; columns not given are those of a process that runs."""

@@ -28,7 +28,7 @@ async def test_made_up_requests(stage: Stage) -> None:
     process_id = await stage.process(manifest, status="suspended", node="5", form={"title": "Confirm"})
     document = (await stage.http.get("/openapi.json")).json()
     del document["paths"][ENDLESS]
-    known = {"process_id": str(process_id), "workflow": manifest.workflow}
+    known = {"process_id": str(process_id), "workflow": manifest.workflow, "key": await stage.offer_form()}
     cases = _make_up(document, str(stage.http.base_url), known)
     assert {case.operation.label.partition(" ")[2] for case in cases} == set(document["paths"])
     assert await asyncio.to_thread(_failures, cases) == []

@@ -33,8 +33,8 @@ ON CONFLICT DO NOTHING
 # psycopg's own parameters: the beat has its connection to itself, without SQLAlchemy between.
 BEAT = """
 WITH beat AS (
-    INSERT INTO stepwire_engine.executors (executor, name, queues, manifests, lease_seconds, draining)
-    VALUES (%(executor)s, %(name)s, %(queues)s, %(manifests)s, %(lease_seconds)s, %(draining)s)
+    INSERT INTO stepwire_engine.executors (executor, name, queues, manifests, forms, lease_seconds, draining)
+    VALUES (%(executor)s, %(name)s, %(queues)s, %(manifests)s, %(forms)s, %(lease_seconds)s, %(draining)s)
     ON CONFLICT (executor) DO UPDATE
     SET beat_at = clock_timestamp(), draining = excluded.draining, ended_at = NULL
 )

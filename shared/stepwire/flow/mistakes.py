@@ -19,6 +19,8 @@ from stepwire.flow.locations import Location, describe, location_of, location_of
 from stepwire.flow.retry import Retry
 
 _QUEUE = re.compile(r"[A-Za-z0-9._-]{1,100}")
+# Part of a path: no slash, and neither "." nor "..", which clients take for folders.
+_FORM_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]{0,99}")
 
 
 def wrong(problem: str, remedy: str, location: Location | None = None) -> DefinitionError:
@@ -103,6 +105,17 @@ def check_form(form: Any, use: str) -> None:
         raise wrong(f"{use} was given {describe(form)}", "give a subclass of FormPage, or a function that yields pages")
 
 
+def check_form_key(key: Any) -> None:
+    """Refuse what no form can be asked for by."""
+    if not isinstance(key, str):
+        location = location_of(key) if inspect.isfunction(key) else None
+        problem = f"register_form was given {describe(key)} instead of a key"
+        raise wrong(problem, 'write @register_form("key") or register_form("key", form)', location)
+    if not _FORM_KEY.fullmatch(key):
+        remedy = "use up to 100 letters, digits, '_', '-', '.' or ':', a letter, digit or '_' first"
+        raise wrong(f"{key!r} cannot be the key of a form", remedy)
+
+
 def check_predicate(predicate: Any) -> None:
     """Refuse what cannot say whether a workflow may start."""
     if predicate is not None and (isinstance(predicate, (type, Step, StepList)) or not callable(predicate)):
@@ -139,13 +152,14 @@ def check_workflow_function(function: Any) -> None:
         raise wrong(f"@workflow(...) was given {describe(function)}", "decorate a function with a name", location)
     if inspect.iscoroutinefunction(function):
         raise wrong(f"workflow {function.__name__!r} is async", "make it a plain function that returns steps", location)
-    wanted = [p.name for p in inspect.signature(function).parameters.values() if _must_be_given(p)]
+    wanted = [p.name for p in inspect.signature(function).parameters.values() if must_be_given(p)]
     if wanted:
         problem = f"workflow {function.__name__!r} takes {', '.join(wanted)}"
         raise wrong(problem, "take nothing: steps get their values from State", location)
 
 
-def _must_be_given(parameter: inspect.Parameter) -> bool:
+def must_be_given(parameter: inspect.Parameter) -> bool:
+    """Whether a function cannot be called without this one."""
     variadic = parameter.kind in {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
     return parameter.default is inspect.Parameter.empty and not variadic
 

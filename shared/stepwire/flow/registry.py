@@ -1,4 +1,4 @@
-"""The workflows an executor serves."""
+"""The workflows and forms an executor serves."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType, ModuleType
 
 from stepwire.flow.errors import DefinitionError, StepwireError, UnknownWorkflow
+from stepwire.flow.free_forms import FreeForm, registered_forms
 from stepwire.flow.manifest import Manifest
 from stepwire.flow.workflows import Workflow
 
 
 class Registry:
-    """Workflows by name; made once, then only read."""
+    """Workflows by name, and free-standing forms by key; made once, then only read."""
 
-    def __init__(self, workflows: Iterable[Workflow] = ()) -> None:
+    def __init__(self, workflows: Iterable[Workflow] = (), forms: Mapping[str, FreeForm] | None = None) -> None:
         found: dict[str, Workflow] = {}
         for workflow in workflows:
             known = found.setdefault(workflow.name, workflow)
@@ -23,19 +24,23 @@ class Registry:
                 problem = f"two workflows are named {workflow.name!r}, here and at {known.location}"
                 raise DefinitionError(problem, "rename one of the functions", workflow.location)
         self.workflows: Mapping[str, Workflow] = MappingProxyType(found)
+        self.forms: Mapping[str, FreeForm] = forms or {}
 
     @classmethod
     def discover(cls, packages: Sequence[str]) -> Registry:
-        """Import packages with all their submodules and collect the workflows in them.
+        """Import packages with all their submodules and collect the workflows in them, and the forms registered.
 
         Raises:
             StepwireError: a package does not exist.
             DefinitionError: two workflows share a name, or a parameter cannot be filled.
         """
         modules = [module for package in packages for module in _modules(package)]
-        registry = cls(value for module in modules for value in vars(module).values() if isinstance(value, Workflow))
+        workflows = (value for module in modules for value in vars(module).values() if isinstance(value, Workflow))
+        registry = cls(workflows, registered_forms())
         for workflow in registry.workflows.values():
             workflow.prepare()
+        for form in registry.forms.values():
+            form.prepare()
         return registry
 
     def get(self, name: str) -> Workflow | None:
