@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from stepwire.flow.manifest import Manifest, ManifestNode
 from stepwire.flow.types import NodeKind
-from stepwire_cli.svg import svg
+from stepwire_cli.svg import about, svg
 
 _MARKS: Mapping[NodeKind, str] = {
     NodeKind.START: "○",
@@ -20,14 +20,6 @@ _MARKS: Mapping[NodeKind, str] = {
     NodeKind.UNLOCK: "◇",
 }
 _STEP_MARK = "■"
-_WORDS: Mapping[NodeKind, str] = {
-    NodeKind.INPUT: "input",
-    NodeKind.CALLBACK: "callback",
-    NodeKind.RETRYSTEP: "retried by itself",
-    NodeKind.GROUP: "group",
-    NodeKind.LOCK: "takes the lock",
-    NodeKind.UNLOCK: "frees the lock",
-}
 
 
 def text(manifest: Manifest) -> str:
@@ -55,7 +47,7 @@ def _lines(nodes: Sequence[ManifestNode]) -> Iterator[str]:
     width = max(len(node.name) for node in nodes)
     for number, node in enumerate(nodes):
         last = number == len(nodes) - 1
-        more = _about(node)
+        more = about(node)
         yield f"{_MARKS.get(node.kind, _STEP_MARK)} {node.name:<{width}}  {more}".rstrip()
         yield from _beneath(node, "  " if last else "│ ")
         if not last:
@@ -65,20 +57,9 @@ def _lines(nodes: Sequence[ManifestNode]) -> Iterator[str]:
 def _beneath(node: ManifestNode, indent: str) -> Iterator[str]:
     for number, child in enumerate(node.children):
         last = number == len(node.children) - 1
-        more = _about(child)
+        more = about(child)
         yield f"{indent} {'└─' if last else '├─'} {child.name}{f'  ({more})' if more else ''}"
         yield from _beneath(child, f"{indent} {'  ' if last else '│ '}")
-
-
-def _about(node: ManifestNode) -> str:
-    """What there is to say beside a node's name."""
-    parts = [
-        "if its condition holds" if node.conditional else "",
-        _WORDS.get(node.kind, ""),
-        f"by {node.assignee}" if node.assignee else "",
-        f"queue {node.queue}" if node.queue != "default" else "",
-    ]
-    return ", ".join(part for part in parts if part)
 
 
 def _key(node: ManifestNode) -> str:

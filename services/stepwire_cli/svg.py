@@ -32,10 +32,10 @@ _ROUND = frozenset({NodeKind.START, NodeKind.DONE, NodeKind.ABORT})
 _WORDS: Mapping[NodeKind, str] = {
     NodeKind.INPUT: "input",
     NodeKind.CALLBACK: "callback",
-    NodeKind.RETRYSTEP: "retried",
+    NodeKind.RETRYSTEP: "retried by itself",
     NodeKind.GROUP: "group",
-    NodeKind.LOCK: "lock",
-    NodeKind.UNLOCK: "unlock",
+    NodeKind.LOCK: "takes the lock",
+    NodeKind.UNLOCK: "frees the lock",
 }
 
 
@@ -74,9 +74,20 @@ viewBox="0 0 {width:.0f} {height:.0f}" role="img" font-family="sans-serif" font-
 <rect width="100%" height="100%" fill="#ffffff"/>"""
 
 
+def about(node: ManifestNode) -> str:
+    """What there is to say beside a node's name; empty where the name says it all."""
+    parts = [
+        "if its condition holds" if node.conditional else "",
+        _WORDS.get(node.kind, ""),
+        f"by {node.assignee}" if node.assignee else "",
+        f"queue {node.queue}" if node.queue != "default" else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
 def _width(node: ManifestNode) -> float:
     inner = max((_width(child) for child in node.children), default=0.0)
-    words = max(len(node.name) * LETTER, len(_about(node)) * SMALL_LETTER) + 2 * PADDING
+    words = max(len(node.name) * LETTER, len(about(node)) * SMALL_LETTER) + 2 * PADDING
     return max(LEAST_WIDTH, words, inner + 2 * PADDING if inner else 0.0)
 
 
@@ -116,10 +127,10 @@ def _box(box: _Box) -> Iterator[str]:
         f'height="{box.height:.1f}" rx="{radius:.0f}" fill="{_FILLS.get(node.kind, _STEP_FILL)}" '
         f'stroke="#4b5563"{dashes}/>'
     )
-    about = _about(node)
-    yield from _text(box.middle, box.top + (17 if about else 25), node.name)
-    if about:
-        yield from _text(box.middle, box.top + 32, about, size=11, colour="#4b5563")
+    more = about(node)
+    yield from _text(box.middle, box.top + (17 if more else 25), node.name)
+    if more:
+        yield from _text(box.middle, box.top + 32, more, size=11, colour="#4b5563")
     yield from _drawn(box.inner)
 
 
@@ -132,16 +143,6 @@ def _bypasses(boxes: Sequence[_Box]) -> Iterator[str]:
                 f'<path d="M{box.middle + 6:.1f} {before.bottom + 6:.1f}H{right:.1f}V{after.top - 10:.1f}'
                 f'H{box.middle + 6:.1f}" fill="none" stroke="#9ca3af" stroke-dasharray="3 3"/>'
             )
-
-
-def _about(node: ManifestNode) -> str:
-    parts = [
-        "if" if node.conditional else "",
-        _WORDS.get(node.kind, ""),
-        f"by {node.assignee}" if node.assignee else "",
-        f"queue {node.queue}" if node.queue != "default" else "",
-    ]
-    return ", ".join(part for part in parts if part)
 
 
 def _text(

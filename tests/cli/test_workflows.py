@@ -45,7 +45,8 @@ def test_a_workflow_is_drawn(alone: Cli, tmp_path: Path) -> None:
     assert alone(*graph, "--format", "svg", "-o", str(file), settings=CODE).out == f"Wrote {file}.\n"
     assert file.read_text() == alone(*graph, "--format", "svg", settings=CODE).out
     words = [element.text for element in ET.parse(file).getroot().iter("{http://www.w3.org/2000/svg}text")]  # noqa: S314  # written by us
-    assert {"Start", "Configure", "Ask the inventory", "Done"} <= set(words)
+    assert {"Start", "Configure", "Ask the inventory", "Done", "if its condition holds"} <= set(words)
+    assert "if its condition holds" in text
     assert "http" not in file.read_text().replace("http://www.w3.org/2000/svg", "")
 
 
