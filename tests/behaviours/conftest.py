@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -14,9 +13,9 @@ from tests.behaviours.doors import HttpDoor, KafkaDoor, Live, open_live
 from tests.behaviours.driver import Driver, prepare
 from tests.behaviours.memory import MemoryDriver
 from tests.support import databases
+from tests.support.paths import python_path
 
 PARTITIONS = 4
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="package")
@@ -52,8 +51,7 @@ def live(
                 # What a pause has held up is found in PostgreSQL, by executors who look for what is this old.
                 "STEPWIRE_FALLBACK_AFTER_SECONDS": "0.5",
                 "STEPWIRE_WORKFLOWS": "tests.behaviours.workflows",
-                # The executors find the workflows wherever the tests are started.
-                "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
+                "PYTHONPATH": python_path(),
                 **prepare(journals),
             },
             # No executor is of this kind: the queue has topics, and nobody who serves it.

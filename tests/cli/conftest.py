@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -18,10 +17,10 @@ import pytest
 from stepwire_cli.main import run
 from stepwire_cli.stack import Stack
 from tests.support import databases
+from tests.support.paths import python_path
 from tests.support.waiting import wait_for
 
 PARTITIONS = 2
-ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def stack(
                 "STEPWIRE_TOPIC_PREFIX": f"c{uuid4().hex[:8]}.",
                 "STEPWIRE_TOPIC_PARTITIONS": str(PARTITIONS),
                 "STEPWIRE_WORKFLOWS": "tests.cli.flows",
-                "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
+                "PYTHONPATH": python_path(),
             },
             output=lambda name, line: print(name, line, file=log, flush=True),
         )

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -21,10 +19,10 @@ from stepwire_cli.stack import Stack
 from tests.client.proxy import Proxy
 from tests.client.workflows import FOLDER
 from tests.support import databases
+from tests.support.paths import python_path
 
 SECONDS = 30.0
 PAUSE_SECONDS = 0.02
-ROOT = Path(__file__).parents[2]
 AnyClient = Client | HttpClient
 Connect = Callable[[], AbstractAsyncContextManager[AnyClient]]
 
@@ -46,7 +44,7 @@ def stack(
                 "STEPWIRE_TOPIC_PREFIX": f"c{uuid4().hex[:8]}.",
                 "STEPWIRE_TOPIC_PARTITIONS": "2",
                 "STEPWIRE_WORKFLOWS": "tests.client.workflows",
-                "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
+                "PYTHONPATH": python_path(),
                 FOLDER: str(folder),
             },
         )

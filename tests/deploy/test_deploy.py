@@ -10,7 +10,6 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +18,8 @@ import yaml
 from stepwire.chassis.metrics import Metrics
 from stepwire.chassis.settings import ENV_FILE, PREFIX, Settings
 from tests.support import containers
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_TEXT)

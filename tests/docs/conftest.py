@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import uuid4
@@ -14,6 +13,7 @@ from stepwire_cli.stack import Stack
 from tests.docs.blocks import DOCS, ROOT, blocks, python_of
 from tests.docs.following import GATEWAY, KAFKA
 from tests.support import databases, topics_of_tests
+from tests.support.paths import python_path
 
 SERVED = {
     "readme": ROOT / "README.md",
@@ -51,12 +51,11 @@ def served(
     for name, page in SERVED.items():
         titled = [block.text for block in blocks(page) if block.title is not None and block.language == "python"]
         (folder / f"{name}_page.py").write_text(titled[0] if titled else python_of(page), encoding="utf-8")
-    paths = [str(folder), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
         "STEPWIRE_TOPIC_PREFIX": prefix,
         "STEPWIRE_TOPIC_PARTITIONS": "2",
         "STEPWIRE_WORKFLOWS": ",".join(f"{name}_page" for name in SERVED),
-        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONPATH": python_path(folder),
     }
     with databases.cloned(database_url, database_template) as url:
         stack = Stack(folder / ".stepwire", database_url=url, kafka_bootstrap=kafka_bootstrap, environment=environment)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,8 +17,8 @@ from tests.faults.outside import Outside
 from tests.faults.scene import Scene
 from tests.faults.workflows.steps import OUTSIDE
 from tests.support import backends, databases
+from tests.support.paths import python_path
 
-ROOT = Path(__file__).parents[2]
 INSIDE = Path(__file__).parent / "inside"
 PARTITIONS = 4
 HTTP_SECONDS = 20.0
@@ -38,7 +37,7 @@ def environment_for(outside: Outside) -> dict[str, str]:
         "STEPWIRE_EXECUTOR_BEAT_SECONDS": "0.4",
         "STEPWIRE_EXECUTOR_LEASE_SECONDS": "2",
         "STEPWIRE_FALLBACK_AFTER_SECONDS": "1",
-        "PYTHONPATH": os.pathsep.join([str(INSIDE), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PYTHONPATH": python_path(INSIDE),
         OUTSIDE: outside.url,
     }
 
