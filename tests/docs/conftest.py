@@ -10,10 +10,10 @@ from uuid import uuid4
 import pytest
 
 from stepwire_cli.stack import Stack
-from tests.docs.blocks import DOCS, ROOT, blocks, python_of
+from tests.docs.blocks import DOCS, blocks, python_of
 from tests.docs.following import GATEWAY, KAFKA
 from tests.support import databases, topics_of_tests
-from tests.support.paths import python_path
+from tests.support.paths import ROOT, python_path
 
 SERVED = {
     "readme": ROOT / "README.md",

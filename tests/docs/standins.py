@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from tests.docs.blocks import ROOT
+from tests.support.paths import ROOT
 
 NAMES = ("curl", "kcat")
 SCRIPT = """#!{python}

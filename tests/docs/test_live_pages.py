@@ -10,10 +10,11 @@ import httpx
 import pytest
 
 from stepwire.contracts.commands import process_id_of
-from tests.docs.blocks import DOCS, ROOT, Block, blocks, load
+from tests.docs.blocks import DOCS, Block, blocks, load
 from tests.docs.conftest import Served
 from tests.docs.following import Reader
 from tests.docs.standins import NAMES, install
+from tests.support.paths import ROOT
 
 SECONDS = 30.0
 PAUSE_SECONDS = 0.05

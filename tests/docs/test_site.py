@@ -19,7 +19,7 @@ from stepwire.chassis.metrics import Metrics
 from stepwire.chassis.settings import PREFIX, Settings
 from stepwire.contracts.reasons import DeadLetter, Reason
 from stepwire_cli.main import app
-from tests.docs.blocks import ROOT
+from tests.support.paths import ROOT
 
 TYPED = re.compile(r"^(?: {4})?(?:STEPWIRE_\w+=\S+ )*(stepwire [a-z].*)$", re.MULTILINE)
 NAMED = re.compile(r"`(stepwire [a-z][^`]*)`")
