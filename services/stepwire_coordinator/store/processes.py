@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -13,23 +13,21 @@ from sqlalchemy import text
 from stepwire.data.connections import Connection
 from stepwire.flow.manifest import Manifest
 from stepwire.flow.serialization import Delta
-from stepwire.process.model import START_CHECK, Process, Status, top_of
+from stepwire.process.model import START_CHECK, Process, Status, process_of, top_of
 from stepwire.process.walk import first_position
 
-_COLUMNS = """
-    process_id, workflow, manifest, status, node, attempt, epoch, runnable, granted, alone, lost,
-    queue, log_seq, state_bytes, is_task, command_id, pending_command, subscription_id,
-    held_locks, deadline, failure, last_step, assignee, failed_reason, traceback, form,
-    waiting_on, progress, reporter, labels, event_seq, callback_key, secret_id, started_at,
-    last_modified_at, on_conflict, priority
+# What the columns and the process call alike, in the order of its fields; `read_row` needs it to come first.
+_FIELDS = tuple(field.name for field in fields(Process) if field.name not in {"id", "manifest"})
+_COLUMNS = f"""
+    {", ".join(_FIELDS)},
+    process_id, manifest, event_seq, callback_key, secret_id, started_at, last_modified_at, traceparent
 """
 
 # SKIP LOCKED: a row somebody holds is set aside instead of stalling the whole batch.
 LOAD = text(f"""
 SELECT {_COLUMNS}, clock_timestamp() AS now, EXISTS (
     SELECT 1 FROM stepwire_engine.set_aside AS s WHERE s.process_id = p.process_id) AS behind, (
-    SELECT c.reply_to FROM stepwire_engine.commands AS c WHERE c.command_id = p.pending_command) AS reply_to,
-    traceparent
+    SELECT c.reply_to FROM stepwire_engine.commands AS c WHERE c.command_id = p.pending_command) AS reply_to
 FROM stepwire_engine.processes AS p
 WHERE process_id = ANY(CAST(:process_ids AS uuid[]))
 ORDER BY process_id
@@ -96,42 +94,15 @@ class Loaded:
 
 def read_row(row: Mapping[str, Any], manifest: Manifest) -> Loaded:
     """A row of `LOAD` as a process."""
-    process = Process(
-        id=row["process_id"],
-        workflow=row["workflow"],
-        manifest=manifest,
-        status=Status(row["status"]),
-        node=row["node"],
-        attempt=row["attempt"],
-        epoch=row["epoch"],
-        runnable=row["runnable"],
-        granted=row["granted"],
-        alone=row["alone"],
-        lost=row["lost"],
-        queue=row["queue"],
-        log_seq=row["log_seq"],
-        state_bytes=row["state_bytes"],
-        is_task=row["is_task"],
-        command_id=row["command_id"],
-        pending_command=row["pending_command"],
-        subscription_id=row["subscription_id"],
-        held_locks=tuple(row["held_locks"]),
-        deadline=row["deadline"],
-        failure=row["failure"],
-        last_step=row["last_step"],
-        assignee=row["assignee"],
-        failed_reason=row["failed_reason"],
-        traceback=row["traceback"],
-        form=row["form"],
-        waiting_on=row["waiting_on"],
-        progress=row["progress"],
-        reporter=row["reporter"],
-        labels=row["labels"],
-        on_conflict=row["on_conflict"],
-        priority=row["priority"],
-    )
+    values = dict(zip(_FIELDS, row.values(), strict=False))
+    values |= {
+        "id": row["process_id"],
+        "manifest": manifest,
+        "status": Status(row["status"]),
+        "held_locks": tuple(row["held_locks"]),
+    }
     return Loaded(
-        process,
+        process_of(values),
         row["event_seq"],
         row["callback_key"],
         row["secret_id"],

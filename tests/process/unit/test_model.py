@@ -12,7 +12,7 @@ from stepwire.contracts.steps import StepStatusWord
 from stepwire.flow.types import ENGINE_KINDS
 from stepwire.process import FINISHED, Status, walk
 from stepwire.process.advance import PRECEDENCE, RULES, Event
-from stepwire.process.model import order_of, parent_of, subscription_lock, subscription_of, top_of
+from stepwire.process.model import order_of, parent_of, process_of, subscription_lock, subscription_of, top_of
 from stepwire.process.results import APPLY, REPORTED
 from tests.process import flows
 from tests.process.kit import SUBSCRIPTION, decided, failed_at, logged, process_at, reached, report, resume, skip
@@ -66,6 +66,14 @@ def test_a_subscription_is_named_by_a_uuid(values: dict[str, Any], expected: UUI
 def test_the_lock_of_a_subscription_has_its_name() -> None:
     """The key says what kind of thing is locked."""
     assert subscription_lock(SUBSCRIPTION) == "subscription:00000000-0000-0000-0000-000000000007"
+
+
+def test_a_process_is_made_of_its_values() -> None:
+    """The same as the constructor makes, and one of its own."""
+    process = process_at(flows.plain, "4", status=Status.WAITING, labels={"order": "4711"})
+    made = process_of(vars(process))
+    assert made == process
+    assert vars(made) is not vars(process)
 
 
 def test_a_process_cannot_be_changed() -> None:
