@@ -8,15 +8,13 @@ from typing import Any
 
 import typer
 
+from stepwire.process.model import FINISHED, RETRYABLE
 from stepwire_cli.errors import Failed
 from stepwire_cli.gateway import Body, Gateway
 from stepwire_cli.options import user_or_login
 from stepwire_cli.output import show
 from stepwire_cli.starting import Input, was_accepted
 from stepwire_cli.starting import resume as send_resume
-from stepwire_cli.timeline import ENDS, FAILURES
-
-RETRYABLE = FAILURES | {"waiting"}
 
 
 def resume(text: str, given: Input, user: str | None, url: str | None, *, as_json: bool) -> None:
@@ -57,7 +55,7 @@ def abort(
     with Gateway(url) as gateway:
         process = gateway.process(gateway.find(text))
         process_id, status = process["process_id"], process["last_status"]
-        if status in ENDS:
+        if status in FINISHED:
             _tell(process_id, f"had ended before: it is {status}", accepted=True, as_json=as_json)
             return
         if ask and sys.stdin.isatty():

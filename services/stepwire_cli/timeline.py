@@ -10,18 +10,18 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from stepwire.process.model import FINISHED, RETRYABLE, Status
 from stepwire_cli.output import as_time, duration, facts, lasting, moment, status_text, table
 
 Body = Mapping[str, Any]
 
 PENDING = "pending"
-FAILURES = frozenset({"failed", "api_unavailable", "inconsistent_data"})
-ENDS = frozenset({"completed", "aborted", "rejected"})
+_STANDING_STILL = (FINISHED | RETRYABLE) - {Status.WAITING}
 
 
 def has_ended(status: str) -> bool:
     """Whether nothing more happens by itself: it ended, or failed and somebody has to decide."""
-    return status in ENDS | FAILURES
+    return status in _STANDING_STILL
 
 
 def process_view(process: Body, *, with_state: bool = False, with_traceback: bool = False) -> RenderableType:

@@ -23,6 +23,7 @@ from stepwire.contracts.commands import process_id_of
 from stepwire.contracts.events import CloudEvent
 from stepwire.contracts.tracing import TRACEPARENT
 from stepwire.flow.errors import StepwireError
+from stepwire.process.model import FINISHED
 
 # A gateway says something every 15 s, if only that it is there.
 SILENCE_SECONDS = 40.0
@@ -30,7 +31,6 @@ FIRST_PAUSE_SECONDS = 0.1
 MAX_PAUSE_SECONDS = 2.0
 # The gateway answers these while PostgreSQL or Kafka is away; asking again is safe and may help.
 PASSING = frozenset({"database_unavailable", "kafka_unavailable"})
-ENDED = frozenset({"completed", "aborted", "rejected"})
 
 
 class HttpClient:
@@ -163,7 +163,7 @@ class HttpClient:
         """
         async with aclosing(self._stream(process_id)) as stream:
             await anext(stream)
-            if (await self.process(process_id))["last_status"] in ENDED:
+            if (await self.process(process_id))["last_status"] in FINISHED:
                 return
             async for event in _ordered(stream, Order(None)):
                 yield event
@@ -182,7 +182,7 @@ class HttpClient:
             await anext(stream)
             known = await self._known(process_id)
             await self.start(workflow, *pages, command_id=command_id, **options)
-            if known in ENDED:
+            if known in FINISHED:
                 return
             async for event in _ordered(stream, Order(1 if known is None else None)):
                 yield event

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stepwire.contracts.events import CloudEvent, process_event
+from stepwire.process.model import FINISHED
 
-ENDS = frozenset(process_event(word) for word in ("completed", "aborted", "rejected"))
+ENDS = frozenset(process_event(status) for status in FINISHED)
 """Types of the events that end a process."""
 
 

@@ -18,6 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stepwire.data.process_reads import BOUNDS, COLUMNS, TABLES, Row, rows_of
+from stepwire.process.model import FINISHED, Status
 
 Comparison = Literal["<", "<=", ">", ">="]
 
@@ -26,8 +27,7 @@ _HALVES = {
     "resting": "p.status NOT IN ('created', 'running')",
     "active": "p.status IN ('created', 'running') AND p.status NOT IN ('completed', 'aborted', 'rejected')",
 }
-_ACTIVE = frozenset({"created", "running"})
-_FINISHED = frozenset({"completed", "aborted", "rejected"})
+_ACTIVE = frozenset({Status.CREATED, Status.RUNNING})
 _UNFINISHED = "p.status NOT IN ('completed', 'aborted', 'rejected')"
 # The time of rest is the time of the last change, and NULL in a process that is under way.
 _MODIFIED = {"resting": "p.rested_at", "active": "p.last_modified_at"}
@@ -162,7 +162,7 @@ class Query:
 
     def _halves(self) -> Iterator[tuple[str, str]]:
         wanted = set(self._selection.texts.get("last_status", ()))
-        common = [*self._common(), *([_UNFINISHED] if wanted and not wanted & _FINISHED else [])]
+        common = [*self._common(), *([_UNFINISHED] if wanted and not wanted & FINISHED else [])]
         for half, condition in _HALVES.items():
             if wanted and not (wanted & _ACTIVE if half == "active" else wanted - _ACTIVE):
                 continue
