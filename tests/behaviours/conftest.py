@@ -10,7 +10,7 @@ import pytest
 
 from stepwire_cli.stack import Size, Stack
 from tests.behaviours.doors import HttpDoor, KafkaDoor, Live, open_live
-from tests.behaviours.driver import Driver, prepare
+from tests.behaviours.driver import Driver, FormDriver, prepare
 from tests.behaviours.memory import MemoryDriver
 from tests.support import databases
 from tests.support.paths import python_path
@@ -104,6 +104,13 @@ def driver(request: pytest.FixtureRequest) -> Driver:
 def answering(request: pytest.FixtureRequest) -> Driver:
     """Every way in which an outside system is told at once what became of its callback."""
     found: Driver = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(params=["memory", "http"])
+def asking(request: pytest.FixtureRequest) -> FormDriver:
+    """Every way to ask a form that starts nothing."""
+    found: FormDriver = request.getfixturevalue(request.param)
     return found
 
 

@@ -152,6 +152,12 @@ class HttpDoor(Door):
         )
         return UUID(_done(response).json()["id"])
 
+    def fill_form(self, key: str, *pages: Page, reporter: str) -> Page:
+        """POST /forms/{key}."""
+        response = self.live.request("POST", f"/api/forms/{key}", json=list(pages), params={"reporter": reporter})
+        result: Page = _done(response).json()
+        return result
+
     def resume(self, process_id: UUID, *pages: Page, user: str | None = None) -> None:
         """PUT /processes/{id}/resume."""
         _done(

@@ -139,6 +139,13 @@ class Driver(Protocol):
         """Let its steps pass."""
 
 
+class FormDriver(Protocol):
+    """Asks forms that start nothing. Whatever is refused raises `Refused`."""
+
+    def fill_form(self, key: str, *pages: Page, reporter: str) -> Page:
+        """What the form registered as `key` returns for these pages."""
+
+
 class Journals:
     """The test's end of journals and gates."""
 

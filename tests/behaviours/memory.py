@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 
 from stepwire import testing
 from stepwire.contracts.commands import process_id_of
+from stepwire.flow.errors import FormInvalid
 from stepwire.flow.registry import Registry
 from stepwire.process.model import subscription_lock
 from stepwire.testing import InMemory, Logged, Record
@@ -34,6 +35,18 @@ class MemoryDriver(Journals):
         """Start a workflow with all pages of its form."""
         with _refusals():
             return self._engine.start(workflow, *pages, **options)
+
+    def fill_form(self, key: str, *pages: Page, reporter: str) -> Page:
+        """What the form registered as `key` returns for these pages."""
+        try:
+            run = testing.run_form(key, *pages, reporter=reporter)
+        except FormInvalid as invalid:
+            raise Refused("invalid_input", str(invalid), errors=invalid.errors) from invalid
+        except testing.Misuse as unknown:
+            raise Refused("unknown_form", str(unknown)) from unknown
+        if run.result is None:
+            raise Refused("form_incomplete", "a page is missing", form=run.form)
+        return run.result
 
     def resume(self, process_id: UUID, *pages: Page, user: str | None = None) -> None:
         """Give input, or retry."""

@@ -9,7 +9,7 @@ import pytest
 
 from stepwire.contracts.commands import process_id_of
 from tests.behaviours.doors import HttpDoor, KafkaDoor, Live
-from tests.behaviours.driver import Driver, Page, Refused
+from tests.behaviours.driver import Driver, FormDriver, Page, Refused
 
 SITE: Page = {"site": "ams", "ports": 4}
 CONTACT: Page = {"email": "noc@example.org"}
@@ -108,6 +108,54 @@ def test_d31_a_form_that_breaks_starts_nothing(door: HttpDoor | KafkaDoor, live:
     """Its sender is told what it raised."""
     before = count(live)
     assert "the form is broken" in refusal(door, "d31_broken", SITE).detail
+    assert count(live) == before
+
+
+def refused_form(asking: FormDriver, key: str, *pages: Page) -> Refused:
+    """How the pages of a form that starts nothing are refused."""
+    with pytest.raises(Refused) as refused:
+        asking.fill_form(key, *pages, reporter="crm")
+    return refused.value
+
+
+def test_d31_a_form_by_itself_is_asked_page_by_page(asking: FormDriver) -> None:
+    """Too few pages are answered with the next, a complete form with what it returns."""
+    first = refused_form(asking, "d31_free")
+    assert (first.reason, set((first.form or {})["properties"])) == ("form_incomplete", {"site", "ports"})
+    second = refused_form(asking, "d31_free", SITE)
+    context = (second.form or {})["properties"]["context"]["default"]
+    assert (second.reason, context) == ("form_incomplete", "d31_free by crm in ams")
+    filled = asking.fill_form("d31_free", SITE, CONTACT, reporter="crm")
+    assert filled == {**SITE, **CONTACT, "context": "d31_free by crm in ams"}
+
+
+@pytest.mark.parametrize(("pages", "loc", "kind"), INVALID)
+def test_d31_invalid_pages_of_a_form_by_itself(asking: FormDriver, pages: list[Page], loc: Any, kind: str) -> None:
+    """They are refused as those of a start."""
+    refused = refused_form(asking, "d31_free", *pages)
+    errors = [(error["loc"], error["type"]) for error in refused.errors]
+    assert (refused.reason, errors) == ("invalid_input", [(loc, kind)])
+
+
+@pytest.mark.parametrize("key", ["d31_free_one", "d31_free_async"])
+def test_d31_a_form_by_itself_may_be_a_function_or_async(asking: FormDriver, key: str) -> None:
+    """As that of a start."""
+    assert asking.fill_form(key, SITE, reporter="crm") == SITE
+
+
+def test_d31_a_form_that_is_not_registered(asking: FormDriver) -> None:
+    """It is unknown, also where a workflow has that name."""
+    assert refused_form(asking, "d31_two_pages", SITE).reason == "unknown_form"
+
+
+def test_d31_a_form_by_itself_starts_nothing(http: HttpDoor, live: Live) -> None:
+    """Whatever becomes of it; it may read the database as it is when it is asked."""
+    before = count(live)
+    live.sql("INSERT INTO subscriptions (status) VALUES ('active')")
+    there = live.sql("SELECT count(*) FROM subscriptions")[0][0]
+    assert http.fill_form("d31_free_reads", {}, reporter="crm") == {"subscriptions": there}
+    broken = refused_form(http, "d31_free_broken", SITE)
+    assert (broken.status, "the form is broken" in broken.detail) == (500, True)
     assert count(live) == before
 
 

@@ -51,6 +51,20 @@ def test_g_start_answers_with_the_id(live: Live, http: HttpDoor) -> None:
     assert (shown["created_by"], shown["priority"], shown["labels"]) == ("crm", 3, {"order": order, "kind": "g"})
 
 
+def test_g_forms_by_themselves(live: Live) -> None:
+    """Listed by their keys, and asked with the protocol of a start's form: 510, 400, 200; 404 for another key."""
+    assert {"d31_free", "d31_free_one"} <= set(body(live, "/forms/"))
+    answers = [
+        live.request("POST", f"/api/forms/{key}", json=pages)
+        for key, pages in (("d31_free_one", []), ("d31_free_one", [{}]), ("d31_free_one", [SITE]), ("nothing", []))
+    ]
+    assert [answer.status_code for answer in answers] == [510, 400, 200, 404]
+    missing, invalid, complete, unknown = (answer.json() for answer in answers)
+    assert (missing["title"], set(missing["form"]["properties"])) == ("Form not complete", set(SITE))
+    assert [set(error) >= {"loc", "msg", "type"} for error in invalid["validation_errors"]] == [True, True]
+    assert (complete, unknown["reason"]) == (SITE, "unknown_form")
+
+
 def test_g_a_process_is_shown_with_its_steps(live: Live, http: HttpDoor) -> None:
     """The executed ones with State and what they changed, then those to come; the next form; what it waits for."""
     process_id = http.start("a09_input", reporter="crm")

@@ -256,3 +256,18 @@ async def test_nobody_there() -> None:
             await anext(client.follow(uuid4()))
     with pytest.raises(StepwireError, match="async with"):
         await client.start("client_order")
+
+
+async def test_a_form_that_starts_nothing(stack: Stack) -> None:
+    """What it returns is the answer; what is missing, wrong or unknown is refused as at a start."""
+    async with over_http(stack.gateway_url) as client:
+        assert await client.fill_form("client.quote", {"name": "a"}) == {"name": "a", "asked": ["client.quote", "crm"]}
+        refusals = []
+        for key, *pages in (("client.quote",), ("client.quote", {"name": 7}), ("client?quote",)):
+            with pytest.raises(Refused) as caught:
+                await client.fill_form(key, *pages)
+            refusals.append(caught.value)
+    missing, invalid, unknown = refusals
+    assert (missing.status, "name" in (missing.form or {})["properties"]) == (510, True)
+    assert (invalid.status, invalid.errors[0]["loc"]) == (400, ["name"])
+    assert (unknown.status, unknown.reason) == (404, "unknown_form")

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
-from stepwire import FormPage, State, StepList, callback_step, current, done, init, inputstep, step, workflow
+from stepwire import (
+    FormPage,
+    State,
+    StepList,
+    callback_step,
+    current,
+    done,
+    init,
+    inputstep,
+    register_form,
+    step,
+    workflow,
+)
 
 FOLDER = "CLIENT_TEST_FOLDER"
 
@@ -58,3 +72,10 @@ def client_order() -> StepList:
 def client_failing() -> StepList:
     """A step that is to be skipped."""
     return init >> fail >> done
+
+
+@register_form("client.quote")
+def quote(form_key: str, reporter: str) -> Generator[type[FormPage], Any, State]:
+    """Ask for an order that nobody gives."""
+    page = yield OrderPage
+    return {"name": page.name, "asked": [form_key, reporter]}

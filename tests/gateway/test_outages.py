@@ -70,6 +70,8 @@ async def test_without_the_database_everything_else_is_unavailable(cut: Cut) -> 
         ("GET", "/api/processes/status-counts"),
         ("GET", "/api/settings/status"),
         ("GET", "/api/workflows"),
+        ("GET", "/api/forms/"),
+        ("POST", "/api/forms/any"),
         ("GET", "/api/locks"),
         ("GET", f"/api/subscriptions/{uuid4()}"),
         ("PUT", f"/api/subscriptions/{uuid4()}/set_in_sync"),

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 
 import pytest
 
-from stepwire import FormPage, Retry, State, StepList, callback_step, done, init, inputstep, retrystep, step, workflow
+from stepwire import (
+    FormPage,
+    Retry,
+    State,
+    StepList,
+    callback_step,
+    done,
+    init,
+    inputstep,
+    register_form,
+    retrystep,
+    step,
+    workflow,
+)
 from stepwire.flow.errors import BindingError, FormInvalid
 from stepwire.testing import (
     InMemory,
@@ -49,6 +62,13 @@ def two_pages(reporter: str) -> Form:
 
     contact = yield Contact
     return {"site": site.site, "email": contact.email}
+
+
+@register_form("kit.quote")
+async def quote(form_key: str, reporter: str) -> AsyncGenerator[Any, Any]:
+    """Ask for a site that nothing becomes of."""
+    site = yield Site
+    yield {"site": site.site, "asked": [form_key, reporter]}
 
 
 @step("Create the port")
@@ -189,6 +209,7 @@ MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: run_form(no_form), Misuse, "workflow 'no_form' has no form"),
     (lambda: run_form(create), Misuse, "'Create the port' is no input step"),
     (lambda: run_form(7), Misuse, "a int is no form"),
+    (lambda: run_form("kit.quots"), Misuse, "no form is registered as 'kit.quots': did you mean 'kit.quote'"),
     (lambda: run_form(port, "x"), Misuse, "a page of a form is a dict"),
     (lambda: run_form(port, {"site": 7}), FormInvalid, "site: "),
     (lambda: run_form(look), BindingError, "'port'"),
@@ -228,6 +249,8 @@ def test_a_form_is_run_by_itself() -> None:
         assert run_form(port, *pages).result == {"site": "ams", "email": "noc@example.org"}
     assert run_form(two_pages, PAGES, reporter="x", state={"reporter": "y"}).complete
     assert run_form(look, {"right": True}, port="xe-0").result == {"right": True}
+    for free in ("kit.quote", quote):
+        assert run_form(free, {"site": "ams"}).result == {"site": "ams", "asked": ["kit.quote", "test"]}
 
 
 def test_steps_are_made_to_fail() -> None:

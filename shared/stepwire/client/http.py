@@ -9,6 +9,7 @@ from contextlib import aclosing
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import httpx
@@ -141,6 +142,18 @@ class HttpClient:
         """
         process_id, token = split_route(route)
         await self._request("POST", f"/api/processes/{process_id}/callback/{token}", payload)
+
+    async def fill_form(self, key: str, *pages: Mapping[str, Any], reporter: str | None = None) -> dict[str, Any]:
+        """Return what the form registered as `key` makes of all its pages; nothing is started.
+
+        Raises:
+            Refused: a page is missing (`form` is set) or not valid, or there is no such form.
+            Unanswered: no answer came in time.
+        """
+        params = {"reporter": reporter or self._source}
+        path = f"/api/forms/{quote(key, safe='')}"
+        result: dict[str, Any] = (await self._request("POST", path, list(pages), params=params)).json()
+        return result
 
     async def process(self, process_id: UUID) -> dict[str, Any]:
         """Everything about a process: its status, steps, State, the form it shows, what it waits for.

@@ -8,13 +8,14 @@ from typing import Any
 
 from stepwire.flow import forms
 from stepwire.flow.errors import FormIncomplete
+from stepwire.flow.free_forms import FreeForm, registered_forms
 from stepwire.flow.lists import Step
 from stepwire.flow.locations import describe
 from stepwire.flow.types import NodeKind
 from stepwire.flow.workflows import Workflow
 from stepwire.testing.awaiting import settle
 from stepwire.testing.engine import sent_pages
-from stepwire.testing.errors import Misuse
+from stepwire.testing.errors import Misuse, near
 
 
 @dataclass(frozen=True)
@@ -40,19 +41,20 @@ class FormRun:
 def run_form(
     form: Any, *pages: Any, state: Mapping[str, Any] | None = None, reporter: str = "test", **more: Any
 ) -> FormRun:
-    """Give pages to a form: the start form of a workflow, an input step, or the form's function itself.
+    """Give pages to a form: the start form of a workflow, an input step, a registered form, or a form's function.
 
     Args:
-        form: The workflow, the input step or the function.
+        form: The workflow, the input step, the key of a registered form, or the function.
         pages: The pages so far, one by one or as a list.
-        state: What the form may ask for by name; a start form also gets reporter, workflow_name and workflow_target.
-        reporter: Who starts the workflow.
+        state: What the form may ask for by name; a start form also gets reporter, workflow_name and workflow_target, a
+            registered one form_key and reporter.
+        reporter: Who starts the workflow, or asks for the registered form.
         more: More of `state`.
 
     Raises:
         FormInvalid: a page is not valid; `errors` says what is wrong where.
         BindingError: the form asks for a key that is not there.
-        Misuse: this is no form, or the workflow has none.
+        Misuse: this is no form, the workflow has none, or no form has that key.
     """
     function, context = _function(form, reporter)
     seen = {**context, **(state or {}), **more}
@@ -75,6 +77,21 @@ def _function(form: Any, reporter: str) -> tuple[forms.Form, dict[str, Any]]:
         if form.kind is not NodeKind.INPUT or form.function is None:
             raise Misuse(f"step {form.name!r} is no input step: it has no form")
         return form.function, {}
+    registered = _registered(form)
+    if registered is not None:
+        return registered.form, registered.state(reporter)
     if not callable(form):
-        raise Misuse(f"{describe(form)} is no form: give a workflow, an input step, or the function that asks")
+        raise Misuse(
+            f"{describe(form)} is no form: give a workflow, an input step, a registered key, or the function that asks"
+        )
     return form, {}
+
+
+def _registered(form: Any) -> FreeForm | None:
+    known = registered_forms()
+    if not isinstance(form, str):
+        return next((each for each in known.values() if each.form is form), None)
+    if form not in known:
+        hint = near(form, known) if known else "import the module that registers it"
+        raise Misuse(f"no form is registered as {form!r}: {hint}")
+    return known[form]

@@ -20,6 +20,7 @@ from stepwire import (
     init,
     inputstep,
     no_uncompleted_instance,
+    register_form,
     workflow,
 )
 from stepwire.data import db
@@ -64,10 +65,27 @@ def d31_one_page() -> StepList:
     return init >> say("after") >> done
 
 
+@register_form("d31_free")
+def free(form_key: str, reporter: str) -> FormGenerator:
+    """Ask in two pages for nothing but the answers."""
+    site = yield Site
+
+    class Contact(FormPage):
+        email: str
+        context: str = f"{form_key} by {reporter} in {site.site}"
+
+    contact = yield Contact
+    return {**site.model_dump(), **contact.model_dump()}
+
+
 async def async_pages() -> AsyncGenerator[type[FormPage] | State, Any]:
     """Ask asynchronously."""
     site = yield Site
     yield site.model_dump()
+
+
+register_form("d31_free_async", async_pages)
+register_form("d31_free_one", one_page)
 
 
 @workflow("An async form", initial_input_form=async_pages)
@@ -85,6 +103,9 @@ def reading() -> FormGenerator:
 
     page = yield Counted
     return {"subscriptions": page.subscriptions}
+
+
+register_form("d31_free_reads", reading)
 
 
 @workflow("A form that reads", initial_input_form=reading)
@@ -127,6 +148,9 @@ def broken() -> FormGenerator:
     """Break."""
     yield Site
     raise RuntimeError("the form is broken")
+
+
+register_form("d31_free_broken", broken)
 
 
 @workflow("A broken form", initial_input_form=broken)
