@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stepwire_cli.commands import database, dead_letters, engine, locks, orders, process, settings, topics, workflows
+from stepwire_cli.commands import (
+    database,
+    dead_letters,
+    engine,
+    forms,
+    locks,
+    orders,
+    process,
+    settings,
+    topics,
+    workflows,
+)
 from stepwire_cli.commands.start import start
 
 if TYPE_CHECKING:
@@ -32,6 +43,7 @@ app.command(
 orders.install(process.app)
 app.add_typer(process.app, name="process", rich_help_panel=PROCESSES)
 app.add_typer(workflows.app, name="workflows", rich_help_panel=PROCESSES)
+app.add_typer(forms.app, name="forms", rich_help_panel=PROCESSES)
 app.add_typer(engine.app, name="engine", rich_help_panel=ENGINE)
 app.add_typer(locks.app, name="lock", rich_help_panel=ENGINE)
 app.add_typer(dead_letters.app, name="dlq", rich_help_panel=ENGINE)

@@ -63,6 +63,7 @@ def test_everything_asked_of_the_command_line_is_there() -> None:
         "db": "upgrade downgrade revision check",
         "topics": "create check",
         "workflows": "list show graph",
+        "forms": "list fill",
         "process": "list show follow resume retry skip abort note",
         "engine": "pause unpause status",
         "lock": "list show release",

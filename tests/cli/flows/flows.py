@@ -19,6 +19,7 @@ from stepwire import (
     done,
     init,
     inputstep,
+    register_form,
     retrystep,
     step,
     step_group,
@@ -44,6 +45,7 @@ class PortPage(FormPage):
     trunk: bool = False
 
 
+@register_form("ports_quote")
 def port_form() -> FormGenerator:
     """Ask in two pages; the second depends on the first."""
     port = yield PortPage
