@@ -74,12 +74,14 @@ class Consumption:
         committer = OffsetCommitter(reader)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(reader.stop)
-            stack.push_async_callback(self._publisher.drain)
-            stack.push_async_callback(committer.flush)
+            stack.push_async_callback(self._say_last_words, committer)
             stack.callback(self._forget_reader)
             self._reader = reader
             await reader.start(_Listener(self, committer))
             await self._read_on(reader, committer, changed)
+
+    async def _say_last_words(self, committer: OffsetCommitter) -> None:
+        await asyncio.gather(committer.flush(), self._publisher.drain())
 
     async def _read_on(self, reader: Reader, committer: OffsetCommitter, changed: asyncio.Event) -> None:
         try:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 
-from stepwire.chassis.kafka import make_consumer
+from stepwire.chassis.kafka import end_consumer, make_consumer
 from stepwire.chassis.settings import Settings
 
 Polled = dict[TopicPartition, list[ConsumerRecord]]
@@ -37,7 +36,6 @@ class Reader:
         """Read the full names of topics, given by consumer group; nothing is connected yet."""
         self._sources = [_Source(make_consumer(settings, group=group), topics) for group, topics in groups.items()]
         self._of = {topic: source for source in self._sources for topic in source.topics}
-        self._stopping = AsyncExitStack()
 
     async def start(self, listener: ConsumerRebalanceListener) -> None:
         """Connect and join.
@@ -46,12 +44,15 @@ class Reader:
             KafkaError: Kafka does not answer.
         """
         for source in self._sources:
-            self._stopping.push_async_callback(source.consumer.stop)
             await source.consumer.start()
             source.consumer.subscribe(list(source.topics), listener=listener)
 
     async def stop(self) -> None:
-        """Leave the groups; polls under way end first, unless they are held up."""
+        """Leave the groups; polls under way end first, unless they are held up.
+
+        Raises:
+            KafkaError: a consumer did not end in order; all have ended all the same.
+        """
         polls = [source.poll for source in self._sources if source.poll is not None]
         if polls:
             _, held_up = await asyncio.wait(polls, timeout=2 * LONGEST_POLL_MS / 1000)
@@ -59,7 +60,10 @@ class Reader:
                 poll.cancel()
             # A broken consumer has broken its poll too; that was told already, or does not matter any more.
             await asyncio.gather(*polls, return_exceptions=True)
-        await self._stopping.aclose()
+        ends = (end_consumer(source.consumer) for source in self._sources)
+        for error in await asyncio.gather(*ends, return_exceptions=True):
+            if error is not None:
+                raise error
 
     async def getmany(self, timeout_ms: int) -> Polled:
         """Return what any of the consumers has, or nothing after `timeout_ms`.

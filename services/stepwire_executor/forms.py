@@ -15,7 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from stepwire.chassis.database import Clock
 from stepwire.chassis.direct import DATABASE_ERRORS
 from stepwire.chassis.errors import ChassisError, RecordTooLarge
-from stepwire.chassis.kafka import Outgoing, Producer
+from stepwire.chassis.kafka import Outgoing, Producer, end_consumer
 from stepwire.contracts.base import encode
 from stepwire.contracts.forms import FormReply, FormRequest, FormVerdict
 from stepwire.contracts.reasons import DeadLetter
@@ -136,14 +136,14 @@ class FormService:
     async def _read(self, topics: list[str], poll_seconds: float) -> None:
         consumer = self._make_consumer()
         consumer.subscribe(topics=topics)
-        await start_patiently(consumer, self._log)
         try:
+            await start_patiently(consumer, self._log)
             while not self._stopping:
                 await self._take(consumer, poll_seconds)
         finally:
             if self._tasks:
                 await asyncio.wait(self._tasks)
-            await consumer.stop()
+            await end_consumer(consumer)
 
     def stop(self) -> None:
         """Take no more requests."""

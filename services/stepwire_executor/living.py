@@ -21,9 +21,9 @@ from stepwire_executor.threads import AsyncThread, Mailbox, Threads
 from stepwire_executor.transactions import Sessions
 from stepwire_executor.watching import Watchdog
 
-DRAIN_SECONDS = 20.0
-LAST_WORDS_SECONDS = 5.0
-"""After giving up what did not end: time for the records that say so."""
+DRAIN_SECONDS = 18.0
+LAST_WORDS_SECONDS = 4.0
+"""After giving up what did not end: time for the records that say so, and as much for leaving Kafka."""
 LOOK_SECONDS = 1.0
 
 
@@ -134,20 +134,31 @@ class Executor:
         self.runs.signals.draining = True
         self.leases.draining = True
         self.forms.stop()
-        await asyncio.wait({fetching, forms}, timeout=LAST_WORDS_SECONDS)
+        emptied, _ = await asyncio.gather(
+            self._empty(DRAIN_SECONDS), asyncio.wait({fetching, forms}, timeout=LAST_WORDS_SECONDS)
+        )
         # A consumer that never reached Kafka has nothing to end in order.
         forms.cancel()
-        if not await self._empty(DRAIN_SECONDS):
+        if not emptied:
             given_up = await self.attempts.give_up()
             self.chassis.log.warning("Steps did not end in time and are given up.", action="drain", steps=given_up)
             await self._empty(LAST_WORDS_SECONDS)
         if self.poller is not None:
-            await self.poller.close()
+            await self._leave(self.poller)
         await asyncio.to_thread(self.leases.stop)
         await self.rooms.close()
         for task in (fetching, forms):
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 raise error
+
+    async def _leave(self, poller: Poller) -> None:
+        """Leave Kafka, if it is there: what was read and not told comes again, to somebody else."""
+        closing = asyncio.create_task(poller.close(), name="close")
+        await asyncio.wait({closing}, timeout=LAST_WORDS_SECONDS)
+        if closing.cancel() or closing.cancelled():
+            return
+        if (error := closing.exception()) is not None:
+            self.chassis.log.info("The consumer did not end well.", action="drain", error=repr(error))
 
     async def _empty(self, seconds: float) -> bool:
         slots: Slots = self.runs.slots

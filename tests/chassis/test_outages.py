@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aiokafka import TopicPartition
 
 from stepwire.chassis.errors import KafkaUnavailable
-from stepwire.chassis.kafka import Outgoing, Producer, create_topics, topic_ids
+from stepwire.chassis.kafka import Outgoing, Producer, create_topics, end_consumer, make_consumer, topic_ids
 from stepwire.chassis.settings import Settings
 from stepwire_cli.backends.kafka import Kafka
 from tests.support.backends import server_folder
 from tests.support.kafka_reading import read_until
+from tests.support.waiting import wait_for
 
 TOPIC = "callbacks"
 
@@ -86,3 +88,20 @@ async def test_a_broker_that_forgot_everything_is_used_again(broker: Kafka, own:
     await producer.send(Outgoing(TOPIC, b"new"))
     await producer.stop()
     assert await read_until(own, TOPIC, lambda values: b"new" in values) == [b"new"]
+
+
+async def test_a_consumer_ends_while_its_broker_is_away(
+    broker: Kafka, own: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is not taken for the end of whoever ends it: a service would say that it failed."""
+    await create_topics(own)
+    consumer = make_consumer(own, group=None)
+    consumer.subscribe([TOPIC])
+    await consumer.start()
+    # It has to know where to read, or it would ask for that instead of fetching.
+    for number in range(own.topic_partitions):
+        await consumer.position(TopicPartition(TOPIC, number))
+    await asyncio.to_thread(broker.kill)
+    # In the pause after a failed fetch the consumer's own fetcher would cancel whoever waits for its end.
+    await asyncio.to_thread(wait_for, lambda: "NodeNotReady" in caplog.text, what="a fetch that failed")
+    await end_consumer(consumer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 from typing import Any
 from uuid import UUID
 
@@ -130,6 +131,30 @@ def test_services_started_before_their_servers(scene: Scene) -> None:
     ids = scene.start_over_http("calls_back", FEW)
     scene.wait(ids)
     assert_effects_once(scene.sql, ids, CALLS_BACK)
+
+
+def test_services_told_to_stop_while_kafka_is_away(scene: Scene) -> None:
+    """They drain and end in order; what was under way goes on when they and Kafka are back."""
+    ids = in_all_states(scene)
+    scene.kafka.kill()
+    scene.outside.reset()
+    services = list(scene.stack.services.values())
+    for service in services:
+        service.wanted = False
+        service.signal(signal.SIGTERM)
+    for service in services:
+        assert service.wait_end() == 0, service.lines[-LAST:]
+    scene.kafka.start()
+    scene.answer_orders()
+    for service in services:
+        service.start()
+    scene.wait_ready()
+    for asked in list(scene.outside.log):
+        if asked.what == "order" and asked.process_id in ids:
+            scene.call_back(asked)
+    scene.wait(ids, seconds=RECOVERY_SECONDS)
+    assert_effects_once(scene.sql, ids[:FEW] + ids[2 * FEW :], CALLS_BACK)
+    assert_effects_once(scene.sql, ids[FEW : 2 * FEW], ASKS_OUTSIDE)
 
 
 def test_services_whose_port_is_taken(scene: Scene) -> None:

@@ -1,0 +1,81 @@
+"""A consumer that is told to end, whatever its group is doing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+
+from stepwire.chassis.kafka import end_consumer, make_consumer
+from stepwire.chassis.settings import Settings
+
+JOINED_SECONDS = 30.0
+LONGEST_SECONDS = 60.0
+
+
+class Reluctant(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka ships no types
+    """A member that never lets go of what it has, though it lives: everybody else's joining waits for it."""
+
+    def __init__(self) -> None:
+        self.has = asyncio.Event()
+        self.asked = asyncio.Event()
+        self.lets_go = asyncio.Event()
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        """Hold on."""
+        if revoked:
+            self.asked.set()
+            await self.lets_go.wait()
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        """Tell that it is in the group."""
+        self.has.set()
+
+
+@pytest.fixture
+async def reluctant(topics: Settings) -> AsyncIterator[Reluctant]:
+    """The only member of a group, until its partitions are asked for."""
+    listener = Reluctant()
+    consumer = make_consumer(topics, group="held")
+    await consumer.start()
+    consumer.subscribe([topics.topic("callbacks")], listener=listener)
+    async with asyncio.timeout(JOINED_SECONDS):
+        await listener.has.wait()
+    yield listener
+    listener.lets_go.set()
+    await consumer.stop()
+
+
+async def joining(settings: Settings, reluctant: Reluctant) -> AIOKafkaConsumer:
+    """A consumer whose joining is held up."""
+    consumer = make_consumer(settings, group="held")
+    await consumer.start()
+    consumer.subscribe([settings.topic("callbacks")])
+    async with asyncio.timeout(JOINED_SECONDS):
+        await reluctant.asked.wait()
+    return consumer
+
+
+async def test_ends_while_its_group_waits_for_another_member(topics: Settings, reluctant: Reluctant) -> None:
+    """Left to itself it would wait until that member has rejoined: a service could not drain in time."""
+    consumer = await joining(topics, reluctant)
+    ending = asyncio.create_task(end_consumer(consumer, seconds=0.5))
+    async with asyncio.timeout(LONGEST_SECONDS):
+        await ending
+    assert not reluctant.lets_go.is_set()
+    assert not consumer.assignment()
+
+
+async def test_ends_in_order_where_nothing_holds_it_up(topics: Settings) -> None:
+    """It leaves its group, so that the next member has not to wait for its session to end."""
+    first, second = Reluctant(), Reluctant()
+    for listener in (first, second):
+        listener.lets_go.set()
+        consumer = make_consumer(topics, group="orderly")
+        await consumer.start()
+        consumer.subscribe([topics.topic("callbacks")], listener=listener)
+        async with asyncio.timeout(JOINED_SECONDS):
+            await listener.has.wait()
+        await end_consumer(consumer)
