@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from stepwire_gateway import replies
 from tests.gateway import stage as stages
 from tests.gateway.stage import Stage, verdict
 
@@ -87,6 +88,18 @@ async def test_a_form_is_asked_for_again_where_an_executor_has_it_not(stage: Sta
     stage.form = lambda _: {"verdict": next(words)}
     response = await stage.http.post(f"/api/forms/{key}", json=[])
     assert (response.status_code, response.json(), len(stage.questions)) == (200, {}, 2)
+
+
+async def test_an_executor_that_cannot_read_the_question(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of an older version puts it aside and is silent; it is asked anew, until a newer one gets the question."""
+    monkeypatch.setattr(replies, "SILENCE_SECONDS", 0.2)
+    key = await stage.offer_form()
+    said = iter([None, None, {"verdict": "complete", "result": {"a": 1}}])
+    stage.form = lambda _: next(said)
+    response = await stage.http.post(f"/api/forms/{key}", json=[])
+    assert (response.status_code, response.json()) == (200, {"a": 1})
+    # Each is another record, under another key: it may lie on another partition, which another executor reads.
+    assert len({question["id"] for question in stage.questions}) == 3
 
 
 @pytest.mark.parametrize(
