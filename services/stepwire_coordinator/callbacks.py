@@ -123,4 +123,4 @@ def _compare(tx: Transaction, item: CallbackItem, callback: CallbackReceived, re
 
 def _bury(tx: Transaction, item: CallbackItem, error: DeadLetter) -> None:
     tx.ledger.count_callback(error.value)
-    tx.ledger.bury(item.origin, error, kept=item.kept)
+    tx.ledger.bury(item.origin, item.callback.process_id, error, kept=item.kept)

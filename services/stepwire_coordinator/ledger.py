@@ -89,19 +89,19 @@ class Ledger:
         """Count what became of a callback."""
         self.callbacks[outcome] = self.callbacks.get(outcome, 0) + 1
 
-    def bury(self, origin: Origin, error: str, *, kept: bool) -> None:
-        """Make a dead letter; one that was set aside is read nowhere again, so it goes through the outbox."""
-        origin = self._traced(origin)
+    def bury(self, origin: Origin, process_id: UUID, error: str, *, kept: bool) -> None:
+        """Make a dead letter of a record; one that was set aside is read nowhere again: it goes through the outbox."""
+        origin = self._traced(origin, process_id)
         if kept:
             self.taken.append(origin)
         (self.letters if kept else self.dead).append((origin, error))
 
-    def _traced(self, origin: Origin) -> Origin:
+    def _traced(self, origin: Origin, process_id: UUID) -> Origin:
         """A record of a process belongs to the trace of the process, whatever it came with."""
-        row = next((row for found, row in self.rows.items() if str(found).encode() == origin.key), None)
+        row = self.rows.get(process_id)
         if row is None or row.traceparent is None:
             return origin
-        return origin._replace(headers=trace_headers(row.traceparent, row.process.id))
+        return origin._replace(headers=trace_headers(row.traceparent, process_id))
 
     def emit(self, row: Loaded, event_type: str, data: dict[str, Any]) -> None:
         """Publish an event of this process with the next number."""

@@ -79,7 +79,7 @@ def _apply_unusable(tx: Transaction, row: Loaded, item: ResultItem, unusable: Un
         return False
     _take(tx, row, item, decision)
     if item.origin is not None:
-        tx.ledger.bury(item.origin, DeadLetter.NOT_APPLICABLE, kept=item.kept)
+        tx.ledger.bury(item.origin, row.process.id, DeadLetter.NOT_APPLICABLE, kept=item.kept)
     return True
 
 

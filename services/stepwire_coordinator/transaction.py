@@ -126,21 +126,18 @@ class Transaction:
         condemned = {item.process_id for item in self.work.results if item.origin is None}
         for topic, topic_id, partition, offset, body, kind, process_id in rows:
             origin = Origin(topic, topic_id, partition, offset, str(process_id).encode(), body)
+            item = read_result(origin, kept=True) if kind == "result" else read_callback(origin, kept=True)
             if process_id in condemned:
-                self.ledger.bury(origin, DeadLetter.NOT_APPLICABLE, kept=True)
-            elif kind == "result":
-                self._take_aside(results, read_result(origin, kept=True), origin)
+                self.ledger.bury(origin, process_id, DeadLetter.NOT_APPLICABLE, kept=True)
+            elif item is None:
+                # It was legible to the version that set it aside.
+                self.ledger.bury(origin, process_id, DeadLetter.MALFORMED, kept=True)
+            elif isinstance(item, ResultItem):
+                results.append(item)
             else:
-                self._take_aside(callbacks, read_callback(origin, kept=True), origin)
+                callbacks.append(item)
         self.results = results + self.results
         self.callbacks = callbacks + self.callbacks
-
-    def _take_aside(self, items: list[Any], item: ResultItem | CallbackItem | None, origin: Origin) -> None:
-        if item is None:
-            # It was legible to the version that set it aside.
-            self.ledger.bury(origin, DeadLetter.MALFORMED, kept=True)
-        else:
-            items.append(item)
 
     def is_unknown(self, process_id: UUID) -> bool:
         """Whether there is no such process."""
