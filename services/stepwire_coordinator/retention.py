@@ -36,13 +36,16 @@ RULES = {
         WHERE p.process_id = i.process_id AND (
             i.applied_at < clock_timestamp() - CAST(:claims AS float8) * interval '1 day'
             OR p.completed_at < clock_timestamp() - CAST(:claims AS float8) * interval '1 day')""",
+    # The records of a process that is gone would be looked at ten times a second for ever.
     "early": """
-        DELETE FROM stepwire_engine.set_aside AS s USING stepwire_engine.processes AS p
-        WHERE p.process_id = s.process_id
-            AND p.completed_at < clock_timestamp() - CAST(:claims AS float8) * interval '1 day'""",
+        DELETE FROM stepwire_engine.set_aside AS s
+        WHERE NOT EXISTS (SELECT 1 FROM stepwire_engine.processes AS p WHERE p.process_id = s.process_id AND (
+            p.completed_at IS NULL
+            OR p.completed_at >= clock_timestamp() - CAST(:claims AS float8) * interval '1 day'))""",
     "waiters": """
-        DELETE FROM stepwire_engine.lock_waiters AS w USING stepwire_engine.processes AS p
-        WHERE p.process_id = w.process_id AND p.status IN ('completed', 'aborted', 'rejected')""",
+        DELETE FROM stepwire_engine.lock_waiters AS w
+        WHERE NOT EXISTS (SELECT 1 FROM stepwire_engine.processes AS p
+            WHERE p.process_id = w.process_id AND p.status NOT IN ('completed', 'aborted', 'rejected'))""",
     "outbox": """
         DELETE FROM stepwire_engine.outbox
         WHERE created_at < clock_timestamp() - CAST(:outbox AS float8) * interval '1 day'""",

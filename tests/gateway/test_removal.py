@@ -14,12 +14,21 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def test_a_task_that_has_ended_is_deleted(stage: Stage) -> None:
-    """With its log; asked for again it is unknown."""
+    """With its log and all that still waited for it; asked for again it is unknown."""
     task = await stage.process(await stage.offer(workflows.task()), status="aborted")
     await stage.log(task, {"node": "1"})
+    await stage.sql(
+        """INSERT INTO stepwire_engine.set_aside (topic_id, partition, "offset", topic, process_id, kind, body)
+        VALUES (:t, 0, 0, 't', :p, 'result', '')""",
+        t=str(uuid4()),
+        p=task,
+    )
+    await stage.sql("INSERT INTO stepwire_engine.lock_waiters (key, process_id) VALUES ('resource:x', :p)", p=task)
     assert (await stage.http.delete(f"/api/processes/{task}")).status_code == 204
     assert (await stage.http.delete(f"/api/processes/{task}")).status_code == 404
-    assert await stage.sql("SELECT FROM stepwire_engine.process_steps WHERE process_id = :p", p=task) == []
+    for table in ("process_steps", "set_aside", "lock_waiters"):
+        left = await stage.sql(f"SELECT FROM stepwire_engine.{table} WHERE process_id = :p", p=task)
+        assert left == [], table
 
 
 async def test_what_cannot_be_deleted(stage: Stage) -> None:

@@ -8,22 +8,31 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 # What is known by the process id alone goes with the row; commands stay, so that a repeated one gets its first answer.
-_REMOVE = """
+_TABLES = (
+    "process_steps",
+    "process_inputs",
+    "process_notes",
+    "process_subscriptions",
+    "run_claims",
+    "step_outcomes",
+    "callback_inbox",
+    "timers",
+    "set_aside",
+    "lock_waiters",
+)
+_GOING_WITH_IT = ",\n".join(
+    f"{table} AS (DELETE FROM stepwire_engine.{table} WHERE process_id IN (SELECT process_id FROM gone))"  # noqa: S608 - constants
+    for table in _TABLES
+)
+_REMOVE = f"""
 WITH gone AS (
     DELETE FROM stepwire_engine.processes WHERE process_id IN (
         SELECT process_id FROM stepwire_engine.processes
-        WHERE is_task AND {condition} ORDER BY process_id FOR UPDATE SKIP LOCKED LIMIT :most)
+        WHERE is_task AND {{condition}} ORDER BY process_id FOR UPDATE SKIP LOCKED LIMIT :most)
     RETURNING process_id),
-steps AS (DELETE FROM stepwire_engine.process_steps WHERE process_id IN (SELECT process_id FROM gone)),
-inputs AS (DELETE FROM stepwire_engine.process_inputs WHERE process_id IN (SELECT process_id FROM gone)),
-notes AS (DELETE FROM stepwire_engine.process_notes WHERE process_id IN (SELECT process_id FROM gone)),
-relations AS (DELETE FROM stepwire_engine.process_subscriptions WHERE process_id IN (SELECT process_id FROM gone)),
-claims AS (DELETE FROM stepwire_engine.run_claims WHERE process_id IN (SELECT process_id FROM gone)),
-outcomes AS (DELETE FROM stepwire_engine.step_outcomes WHERE process_id IN (SELECT process_id FROM gone)),
-callbacks AS (DELETE FROM stepwire_engine.callback_inbox WHERE process_id IN (SELECT process_id FROM gone)),
-timers AS (DELETE FROM stepwire_engine.timers WHERE process_id IN (SELECT process_id FROM gone))
+{_GOING_WITH_IT}
 SELECT count(*) FROM gone
-"""
+"""  # noqa: S608 - built from constants
 _ONE = text(_REMOVE.format(condition="process_id = :process_id AND status IN ('completed', 'aborted', 'rejected')"))
 _OLD = text(
     _REMOVE.format(
