@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from http import HTTPStatus
 from typing import Any
 
 from stepwire.flow.errors import StepwireError
@@ -36,6 +37,11 @@ class Refused(StepwireError):  # noqa: N818  # the same
         self.url = url
         detail = str(body.get("detail") or f"the gateway answered {status}")
         super().__init__(f"{detail} (told by the gateway at {url})" if self.reason in _AWAY else detail)
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same may be answered well in a moment: the server is to blame, not what was asked."""
+        return self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
     @property
     def errors(self) -> list[dict[str, Any]]:

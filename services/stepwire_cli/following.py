@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any
@@ -17,12 +16,9 @@ from stepwire.chassis.errors import Unreachable
 from stepwire_cli.errors import EXIT_DONE, EXIT_FAILED, Refused
 from stepwire_cli.gateway import Body, Gateway
 from stepwire_cli.output import console, emit, print_line, status_text
+from stepwire_cli.patience import Patience
 from stepwire_cli.timeline import PENDING, has_ended, head, process_view, step_line, steps_table, waits_for
 
-# How long a gateway that was there may be away before following is given up.
-PATIENCE_SECONDS = 60.0
-FIRST_PAUSE_SECONDS = 0.2
-MAX_PAUSE_SECONDS = 5.0
 # A process of many fast steps is not looked at for each of them.
 LOOK_SECONDS = 0.1
 
@@ -48,7 +44,7 @@ def follow(gateway: Gateway, process_id: str, *, as_json: bool, expected: bool =
 
 
 async def _awaited(gateway: Gateway, process_id: str) -> Body:
-    waits = _Patience()
+    waits = Patience()
     while True:
         try:
             return gateway.process(process_id)
@@ -60,7 +56,7 @@ async def _awaited(gateway: Gateway, process_id: str) -> Body:
 
 async def _watch(gateway: Gateway, process: Body, show: Look) -> str:
     """Show the process whenever something has happened; returns the status it ends with."""
-    waits, status = _Patience(), str(process["last_status"])
+    waits, status = Patience(), str(process["last_status"])
     while not has_ended(status):
         try:
             async with aclosing(_changes(gateway, process["process_id"])) as changes:
@@ -71,7 +67,7 @@ async def _watch(gateway: Gateway, process: Body, show: Look) -> str:
                     if has_ended(status):
                         break
         except (Unreachable, Refused) as error:
-            if isinstance(error, Refused) and error.status < 500:  # noqa: PLR2004  # ours to correct, not the server's
+            if isinstance(error, Refused) and not error.passing:
                 raise
             await waits.pause(error)
     return status
@@ -110,27 +106,6 @@ async def _listen(gateway: Gateway, process_id: str, changed: asyncio.Event) -> 
                     changed.set()
     finally:
         changed.set()
-
-
-class _Patience:
-    """Waits longer and longer while the gateway is away, and not for ever."""
-
-    def __init__(self) -> None:
-        self._since: float | None = None
-        self._pause = FIRST_PAUSE_SECONDS
-
-    def forget(self) -> None:
-        """It is back."""
-        self._since, self._pause = None, FIRST_PAUSE_SECONDS
-
-    async def pause(self, error: Unreachable | Refused) -> None:
-        """Wait before the next try; raises `error` if a minute is over."""
-        now = time.monotonic()
-        self._since = self._since or now
-        if now - self._since > PATIENCE_SECONDS:
-            raise error
-        await asyncio.sleep(self._pause)
-        self._pause = min(MAX_PAUSE_SECONDS, self._pause * 2)
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import unquote
 
 from rich.console import Group, RenderableType
@@ -12,7 +11,7 @@ from rich.text import Text
 
 from stepwire_cli.commands.process import STATUSES
 from stepwire_cli.errors import WrongUsage, near
-from stepwire_cli.gateway import Gateway
+from stepwire_cli.gateway import Body, Gateway
 from stepwire_cli.output import SHORT_ID, console, moment, short_ids, show, status_text, table
 from stepwire_cli.timeline import waits_for
 
@@ -53,16 +52,31 @@ class Wanted:
         return [*(("filter", text) for text in filters), ("sort", self.sort), ("range", self.window)]
 
 
+@dataclass(frozen=True)
+class Page:
+    """The processes in the range that was asked for, and how many there are in all, as the gateway tells it."""
+
+    processes: Sequence[Body]
+    total: str
+
+
 def show_processes(wanted: Wanted, url: str | None, *, as_json: bool) -> None:
     """Print the processes that are `wanted`."""
     with Gateway(url) as gateway:
-        response = gateway.send("GET", "/processes/", params=wanted.params())
-        processes = response.json()
+        page = look(gateway, wanted)
+    show(page.processes, lambda: rendered(page), as_json=as_json)
+
+
+def look(gateway: Gateway, wanted: Wanted) -> Page:
+    """The processes that are `wanted`, as they are now."""
+    response = gateway.send("GET", "/processes/", params=wanted.params())
     total = unquote(response.headers.get("Content-Range", "")).rpartition("/")[2]
-    show(processes, lambda: _rendered(processes, total), as_json=as_json)
+    return Page(response.json(), total)
 
 
-def _rendered(processes: Sequence[dict[str, Any]], total: str) -> RenderableType:
+def rendered(page: Page) -> RenderableType:
+    """A page as a table, or why it is empty."""
+    processes, total = page.processes, page.total
     if not processes:
         return Text("No process is like that." if total in ("", "0") else f"None of the {total} is in that range.")
     width = console().width
@@ -74,7 +88,7 @@ def _rendered(processes: Sequence[dict[str, Any]], total: str) -> RenderableType
     return Group(shown, Text(f"{len(processes)} of {total}; --range shows others.", style="dim"))
 
 
-def _row(process: dict[str, Any], width: int) -> list[RenderableType]:
+def _row(process: Body, width: int) -> list[RenderableType]:
     whole = width >= WITH_WHOLE_IDS
     started = moment(process["started_at"])
     return [

@@ -49,10 +49,12 @@ def test_processes_are_listed_by_what_is_asked_for(stepwire: Cli, started: Start
     ],
 )
 def test_a_wrong_filter_is_told(stepwire: Cli, options: tuple[str, ...], sentence: str) -> None:
-    """Exit code 2: the question was wrong."""
-    done = stepwire("process", "list", *options)
-    assert done.code == 2
-    assert sentence in done.err
+    """Exit code 2: the question was wrong, to be answered once or to be watched."""
+    for more in ((), ("--watch",)):
+        done = stepwire("process", "list", *options, *more)
+        assert done.code == 2
+        assert sentence in done.err
+        assert done.out == ""
 
 
 def test_a_process_is_shown_with_its_steps_and_errors(stepwire: Cli, started: Started) -> None:

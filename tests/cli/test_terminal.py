@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from stepwire_cli.stack import Stack
-from tests.cli.conftest import settings_of
+from tests.cli.conftest import Cli, settings_of
 from tests.support.waiting import wait_for
 
 SECONDS = 60.0
@@ -152,6 +153,36 @@ def test_nothing_is_started_when_somebody_gives_up(person: Sit) -> None:
     jane.type("\x04")
     assert jane.ends() == 2
     assert "give pages as JSON" in jane.seen
+
+
+def test_a_list_is_watched_in_place(person: Sit, stepwire: Cli, started: Callable[..., str]) -> None:
+    """It is drawn over what it was, until Ctrl-C; what was seen last stays."""
+    process_id = started("waits", "suspended", "--label", "batch:watched")
+    jane = person("process", "list", "--watch", "--label", "batch:watched")
+    jane.wait_for("suspended")
+    jane.wait_for("Ctrl-C stops watching")
+    stepwire("process", "abort", process_id)
+    jane.wait_for("aborted")
+    jane.press_ctrl_c()
+    assert jane.ends() == 0
+    assert "\x1b[1A" in jane.raw
+    *_, last = jane.seen.partition("Ctrl-C stops watching")
+    assert re.search(rf"{process_id[:8]} +waits +aborted", last)
+
+
+def test_a_watched_list_is_told_again_when_it_is_another(
+    person: Sit, stepwire: Cli, started: Callable[..., str]
+) -> None:
+    """A line of JSON each, for a program that reads along."""
+    process_id = started("waits", "suspended", "--label", "batch:told")
+    jane = person("process", "list", "--watch", "--label", "batch:told", "--json")
+    jane.wait_for('"suspended"')
+    stepwire("process", "abort", process_id)
+    jane.wait_for('"aborted"')
+    jane.press_ctrl_c()
+    assert jane.ends() == 0
+    told = [json.loads(line) for line in jane.seen.splitlines() if line.startswith("[")]
+    assert [[each["last_status"] for each in listed] for listed in told] == [["suspended"], ["aborted"]]
 
 
 def test_an_abort_is_asked_for(person: Sit) -> None:

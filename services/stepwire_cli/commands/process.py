@@ -38,14 +38,16 @@ def list_processes(  # noqa: PLR0913  # one option per filter
     ] = None,
     sort: Annotated[str, typer.Option(metavar="FIELD,asc|desc", help="In which order.")] = "started_at,desc",
     window: Annotated[str, typer.Option("--range", metavar="FIRST,LAST", help="Which of them.")] = "0,50",
+    watch: Annotated[bool, typer.Option("--watch", help="Stay, and show them as they change, until Ctrl-C.")] = False,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
     """Show processes, the newest first."""
-    from stepwire_cli import listing
+    from stepwire_cli import listing, watching
 
     chosen = listing.Wanted(status or (), workflow or (), label or (), subscription, tasks, other or (), sort, window)
-    listing.show_processes(chosen, url, as_json=as_json)
+    shown = watching.watch_processes if watch else listing.show_processes
+    shown(chosen, url, as_json=as_json)
 
 
 @app.command("show", epilog="Example: stepwire process show 0b1e4f2a --state")
