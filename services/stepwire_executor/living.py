@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from stepwire.chassis.service import EXIT_DONE, EXIT_FAILED, Chassis
 from stepwire.chassis.settings import Settings
+from stepwire.chassis.waiting import done_before
 from stepwire.contracts import topics
 from stepwire_executor.attempts import Attempts
 from stepwire_executor.fetching import Fetcher
@@ -78,10 +79,7 @@ class Executor:
     async def _begun(self) -> bool:
         """Offer, beat and connect; False when the order to stop came before database and Kafka did."""
         beginning = asyncio.create_task(self._begin(), name="begin")
-        stopping = asyncio.create_task(self.chassis.stopping.wait())
-        await asyncio.wait({beginning, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if not beginning.done():
+        if not await done_before(beginning, self.chassis.stopping):
             beginning.cancel()
             await asyncio.wait({beginning})
             return False

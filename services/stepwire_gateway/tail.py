@@ -19,6 +19,7 @@ from stepwire.chassis.health import Health
 from stepwire.chassis.kafka import end_consumer, make_consumer
 from stepwire.chassis.logging import get_logger
 from stepwire.chassis.settings import Settings
+from stepwire.chassis.waiting import done_before
 from stepwire.contracts import topics
 
 DEPENDENCY = "events"
@@ -202,16 +203,15 @@ def _document(value: bytes | None) -> dict[str, Any] | None:
 
 async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
     """Do `work` unless `event` comes first; says whether it was done."""
-    doing, coming = asyncio.ensure_future(work), asyncio.ensure_future(event.wait())
+    doing = asyncio.ensure_future(work)
     try:
-        await asyncio.wait({doing, coming}, return_when=asyncio.FIRST_COMPLETED)
-        if doing.done():
-            doing.result()
-        return doing.done()
+        if not await done_before(doing, event):
+            return False
+        doing.result()
+        return True
     finally:
         doing.cancel()
-        coming.cancel()
-        await asyncio.gather(doing, coming, return_exceptions=True)
+        await asyncio.gather(doing, return_exceptions=True)
 
 
 async def _until_set(event: asyncio.Event, seconds: float) -> None:

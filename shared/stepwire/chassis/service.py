@@ -28,6 +28,7 @@ from stepwire.chassis.logging import configure_logging, get_logger
 from stepwire.chassis.metrics import Metrics
 from stepwire.chassis.settings import Settings, unknown_settings
 from stepwire.chassis.tracing import make_tracing
+from stepwire.chassis.waiting import done_before
 from stepwire.chassis.web import WebServer
 
 if TYPE_CHECKING:
@@ -179,19 +180,14 @@ class _Run:
     async def _reached(self, dependencies: Dependencies) -> bool:
         """Wait until all dependencies answered once; False when the service was told to stop before."""
         reached = asyncio.create_task(dependencies.all_reached.wait())
-        stopped = asyncio.create_task(self._chassis.stopping.wait())
-        await asyncio.wait({reached, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        await done_before(reached, self._chassis.stopping)
         reached.cancel()
-        stopped.cancel()
         return dependencies.all_reached.is_set() and not self._chassis.stopping.is_set()
 
 
 async def _until_drained(chassis: Chassis, main: Main) -> int:
     work = asyncio.ensure_future(main(chassis))
-    stopped = asyncio.create_task(chassis.stopping.wait())
-    await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    if not work.done():
+    if not await done_before(work, chassis.stopping):
         await asyncio.wait({work}, timeout=DRAIN_SECONDS)
     if not work.done():
         chassis.log.error("The service did not drain in time and is ended.", action="drain", seconds=DRAIN_SECONDS)

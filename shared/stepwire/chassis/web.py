@@ -9,6 +9,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from stepwire.chassis.errors import PortTaken
+from stepwire.chassis.waiting import done_before
 
 STOP_SECONDS = 5.0
 # Longer than clients keep idle connections, so that they, who know whether a request is repeatable, close first.
@@ -46,10 +47,7 @@ class WebServer:
         """
         listener = self._bind()
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name=f"{self._service} web")
-        started = asyncio.create_task(self._server.has_started.wait())
-        await asyncio.wait({self._task, started}, return_when=asyncio.FIRST_COMPLETED)
-        started.cancel()
-        if self._task.done():
+        if await done_before(self._task, self._server.has_started):
             self._task.result()
         return f"http://{_in_url(self._host)}:{listener.getsockname()[1]}"
 
