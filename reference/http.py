@@ -74,5 +74,5 @@ def _answers(operation: Document) -> Iterator[tuple[str, str]]:
 def _examples(operation: Document) -> Iterator[str]:
     for status, answer in operation["responses"].items():
         content = answer.get("content", {}).get("application/json", {})
-        if "example" in content and content["example"] != "null":
+        if content.get("example") is not None:
             yield folded(f"Body of {status}", json_block(content["example"]))

@@ -14,8 +14,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from stepwire.chassis.settings import Settings
-from stepwire_gateway import asyncapi
-from stepwire_gateway.openapi import OPERATIONS
+from stepwire_gateway import asyncapi, openapi
 from stepwire_gateway.responses import json_response
 
 ASSETS: Mapping[str, str] = {
@@ -28,17 +27,14 @@ Handler = Callable[..., Any]
 
 
 class Application(FastAPI):
-    """FastAPI, whose description has our refusals in place of its own."""
+    """FastAPI, whose description has our answers in place of its own."""
 
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document: parameters that cannot be used are answered 400 here, never 422."""
-        described = super().openapi()
-        for methods in described["paths"].values():
-            for operation in methods.values():
-                operation["responses"].pop("422", None)
-        for name in ("HTTPValidationError", "ValidationError"):
-            described.get("components", {}).get("schemas", {}).pop(name, None)
-        return described
+        """The OpenAPI document; it is made when it is first asked for."""
+        if self.openapi_schema is None:
+            described = super().openapi()
+            openapi.complete(described, [route.path for route in self.routes if isinstance(route, Route)])
+        return self.openapi_schema or {}
 
 
 def new_app() -> FastAPI:
@@ -58,8 +54,8 @@ def adder(router: APIRouter) -> Callable[[str, str, Handler], None]:
     """A function that adds routes with what is said about them; one nothing is said about is not shown."""
 
     def add(method: str, path: str, handler: Handler) -> None:
-        known = OPERATIONS.get(f"{method} {path}")
-        options: dict[str, Any] = {"include_in_schema": False} if known is None else dict(known)
+        known = openapi.OPERATIONS.get(f"{method} {path}")
+        options: dict[str, Any] = {"include_in_schema": False} if known is None else {**known, "responses": None}
         router.add_api_route(path, handler, methods=[method], response_model=None, **options)
 
     return add

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
 from uuid import UUID, uuid4
 
 from starlette.requests import Request
@@ -11,12 +9,14 @@ from starlette.responses import Response
 
 from stepwire.contracts.commands import SetInSync
 from stepwire.data import locks, process_reads
-from stepwire.data.locks import Lock
+from stepwire.data.locks import Lock, Waiter
+from stepwire_gateway import shapes, views
 from stepwire_gateway.database import Database
 from stepwire_gateway.orders import User
 from stepwire_gateway.problems import Problem
 from stepwire_gateway.responses import json_response
 from stepwire_gateway.sending import Sender, build_command
+from stepwire_gateway.shapes import Subscription
 from stepwire_gateway.starts import IdempotencyKey
 
 
@@ -49,7 +49,7 @@ class Locks:
             return json_response({"id": found}, 202, {"Location": f"/api/subscriptions/{found}"})
         return json_response(await self._subscription(subscription_id))
 
-    async def _subscription(self, text: str) -> dict[str, Any]:
+    async def _subscription(self, text: str) -> Subscription:
         try:
             wanted = UUID(text)
         except ValueError as error:
@@ -57,13 +57,33 @@ class Locks:
         found = await self._database.run(lambda connection: process_reads.subscription(connection, wanted))
         if found is None:
             raise _unknown()
-        return found
+        return views.subscription(found)
 
 
 def _unknown() -> Problem:
     return Problem(404, "unknown_subscription", "there is no such subscription; check the id")
 
 
-def _shown(lock: Lock) -> dict[str, Any]:
-    waiters = [waiter._asdict() for waiter in lock.waiters]
-    return {**asdict(lock), "kind": lock.kind, "name": lock.name, "waiters": waiters}
+def _shown(lock: Lock) -> shapes.Lock:
+    return {
+        "key": lock.key,
+        "kind": lock.kind,
+        "name": lock.name,
+        "owner": lock.owner,
+        "workflow": lock.workflow,
+        "status": lock.status,
+        "since": lock.since,
+        "reason": lock.reason,
+        "waiters": [_waiting(waiter) for waiter in lock.waiters],
+    }
+
+
+def _waiting(waiter: Waiter) -> shapes.LockWaiter:
+    return {
+        "process_id": waiter.process_id,
+        "workflow": waiter.workflow,
+        "status": waiter.status,
+        "priority": waiter.priority,
+        "since": waiter.since,
+        "place": waiter.place,
+    }

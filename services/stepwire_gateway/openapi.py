@@ -1,181 +1,118 @@
-"""What /openapi.json says about each operation beyond its parameters: bodies, answers, examples."""
+"""What /openapi.json says about each operation beyond its parameters: bodies, answers with their schemas, examples."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
-from starlette.responses import StreamingResponse
+from pydantic import TypeAdapter
 
-from stepwire_gateway.problems import MEDIA_TYPE
+from stepwire_gateway import examples, shapes
+from stepwire_gateway.problems import MEDIA_TYPE, Problem
 from stepwire_gateway.responses import JSON
 
 Document = dict[str, Any]
+Shape = type | list[type] | None
+"""What an answer consists of; a list of one shape is a list of such; None: the JSON value null."""
 
-_PROCESS_ID = "0b1e4f2a-6a3c-5f0e-9d57-7f6a1a2b3c4d"
-_TOKEN = "OWYxYzJkM2V8NHwxfA"  # noqa: S105  # made up
-_ID = {"id": _PROCESS_ID}
+PREFIX = "/api"
+SCHEMAS = "#/components/schemas/"
 
-_SUMMARY: Document = {
-    "process_id": _PROCESS_ID,
-    "workflow_id": "9f0c2a44-3c1d-5b52-8a3f-0c9a6f1f4f10",
-    "workflow_name": "create_node",
-    "workflow_target": "CREATE",
-    "is_task": False,
-    "last_status": "awaiting_callback",
-    "last_step": "Order the port",
-    "assignee": None,
-    "created_by": "crm",
-    "reporter": "crm",
-    "started_at": "2026-01-01T12:00:00Z",
-    "last_modified_at": "2026-01-01T12:00:01Z",
-    "completed_at": None,
-    "failed_reason": None,
-    "note": None,
-    "product_id": None,
-    "customer_id": None,
-    "waiting_on": {
-        "kind": "callback",
-        "detail": "the callback of 'Order the port'",
-        "until": "2026-01-01T13:00:01Z",
-        "who": None,
-    },
-    "labels": {"order": "4711"},
-    "priority": 0,
-    "attempt": 1,
-    "progress": "50 %",
+_TITLES: Mapping[int, tuple[str, str, type]] = {
+    400: (
+        "The request is malformed or its input invalid; see `validation_errors`.",
+        "invalid_input",
+        shapes.InvalidInput,
+    ),
+    403: ("Not allowed.", "not_allowed", shapes.Problem),
+    404: (
+        "There is no such workflow, form, process or subscription, or the token is wrong.",
+        "unknown_process",
+        shapes.Problem,
+    ),
+    408: ("The body took too long to arrive.", "too_slow", shapes.Problem),
+    409: (
+        "The state of things conflicts with the wish; `holder` names who holds the lock.",
+        "wrong_status",
+        shapes.Conflict,
+    ),
+    410: ("Nobody waits for this callback any more.", "await_over", shapes.Problem),
+    412: ("The workflow's predicate refused the start.", "predicate_failed", shapes.Problem),
+    413: ("The body is too large.", "too_large", shapes.Problem),
+    429: ("Too many bodies are being sent at once; Retry-After says when to come again.", "too_many", shapes.Problem),
+    500: ("The form itself failed; the executor's log says why.", "form_failed", shapes.Problem),
+    503: ("Not possible at the moment; Retry-After says when to come again.", "engine_paused", shapes.Problem),
+    510: ("The form wants another page: `form` is its JSON schema.", "form_incomplete", shapes.NextPage),
 }
-_STEP: Document = {
-    "step_id": "4d7f0f9e-0b7f-5c3e-9a69-2f1f5f0c7f11",
-    "name": "Start",
-    "status": "success",
-    "started": "2026-01-01T12:00:00Z",
-    "completed": "2026-01-01T12:00:00Z",
-    "created_by": "crm",
-    "state": {"node_name": "ams-1"},
-    "state_delta": {"node_name": "ams-1"},
-    "node": "1",
-    "attempt": 1,
-    "retries": 0,
-    "executor": None,
-    "error": None,
-    "sub_steps": [],
+_DETAILS: Mapping[int, Document] = {
+    400: {"validation_errors": [{"loc": ["node_name"], "msg": "Field required", "type": "missing"}]},
+    510: {"form": {"type": "object", "properties": {"node_name": {"type": "string"}}}, "meta": None},
 }
-_DETAIL = {
-    **_SUMMARY,
-    "traceback": None,
-    "subscriptions": [],
-    "current_state": {"node_name": "ams-1"},
-    "form": None,
-    "steps": [_STEP],
+_HEADERS: Mapping[str, str] = {
+    "Content-Range": "The part that is shown and how many there are, as `processes 0-50/1234`.",
+    "ETag": "Sent back as If-None-Match it saves the body of a list that has not changed.",
+    "Location": "Where to look for what becomes of it.",
+    "Retry-After": "Seconds after which to try again.",
 }
-_ENGINE = {"global_lock": False, "global_status": "RUNNING", "running_processes": 3}
-_STREAM = (
-    "id: WzAsN10\nevent: stepwire.process.completed\n"
-    'data: {"specversion":"1.0","type":"stepwire.process.completed","sequence":7}\n\n'
-)
-_WORKFLOW = {
-    "workflow_id": _SUMMARY["workflow_id"],
-    "name": "create_node",
-    "description": "Create a network node",
-    "target": "CREATE",
-    "is_task": False,
-    "has_form": True,
-    "created_at": "2026-01-01T12:00:00Z",
-    "steps": [{"node": "1", "name": "Start", "kind": "start"}],
-}
-
-_LOCK = {
-    "key": "resource:vlan-pool:ams",
-    "kind": "resource",
-    "name": "vlan-pool:ams",
-    "owner": _PROCESS_ID,
-    "workflow": "create_node",
-    "status": "running",
-    "since": "2026-01-01T12:00:00Z",
-    "reason": "create_node",
-    "waiters": [
-        {
-            "process_id": "4d7f0f9e-0b7f-4c3e-9a69-2f1f5f0c7f11",
-            "workflow": "create_node",
-            "status": "created",
-            "priority": 0,
-            "since": "2026-01-01T12:00:01Z",
-            "place": 1,
-        }
-    ],
-}
-_SUBSCRIPTION = {
-    "subscription_id": "7c2f2a54-9c1e-4b57-8f0a-3d1b9d8f7a10",
-    "description": "Node ams-1",
-    "status": "active",
-    "product_id": None,
-    "customer_id": "acme",
-    "insync": False,
-    "start_date": "2026-01-01T12:00:00Z",
-    "end_date": None,
-    "note": None,
-    "version": 3,
-}
-
-_TITLES = {
-    400: ("The request is malformed or its input invalid; see `validation_errors`.", "invalid_input"),
-    403: ("Not allowed.", "not_allowed"),
-    404: ("There is no such workflow, form or process, or the token is wrong.", "unknown_process"),
-    409: ("The state of things conflicts with the wish; `holder` names who holds the lock.", "wrong_status"),
-    410: ("Nobody waits for this callback any more.", "await_over"),
-    412: ("The workflow's predicate refused the start.", "predicate_failed"),
-    413: ("The body is too large.", "too_large"),
-    503: ("Not possible at the moment; Retry-After says when to come again.", "engine_paused"),
-    510: ("The form wants another page: `form` is its JSON schema.", "form_incomplete"),
-}
+_TEXT = {"type": "string"}
+_PLAIN: Mapping[type, Document] = {str: _TEXT, dict: {"type": "object", "additionalProperties": True}}
+_BODY_REFUSALS = (400, 408, 413, 429)
 
 
-def _answer(description: str, example: Any = None) -> Document:
-    if example is None:
-        return {"description": description}
-    return {"description": description, "content": {JSON: {"example": example}}}
+def _answer(description: str, shape: Shape, example: Any, *headers: str) -> Document:
+    return _content(description, JSON, _schema(shape), example, headers)
 
 
-def _refusals(*statuses: int) -> dict[int | str, Document]:
-    return {status: _refusal(status) for status in statuses}
+def _empty(description: str, *headers: str) -> Document:
+    return {"description": description, **_headers(headers)}
+
+
+def _content(description: str, kind: str, schema: Document, example: Any, headers: Sequence[str] = ()) -> Document:
+    return {"description": description, "content": {kind: {"schema": schema, "example": example}}, **_headers(headers)}
+
+
+def _headers(names: Iterable[str]) -> Document:
+    described = {name: {"description": _HEADERS[name], "required": True, "schema": _TEXT} for name in names}
+    return {"headers": described} if described else {}
+
+
+def _schema(shape: Shape) -> Document:
+    if shape is None:
+        return {"type": "null"}
+    if isinstance(shape, list):
+        return {"type": "array", "items": _schema(shape[0])}
+    if shape in _PLAIN:
+        return dict(_PLAIN[shape])
+    return {"$ref": f"{SCHEMAS}{shape.__name__}"}
 
 
 def _refusal(status: int) -> Document:
-    description, reason = _TITLES[status]
-    body: Document = {
-        "type": f"urn:stepwire:problem:{reason}",
-        "title": "...",
-        "status": status,
-        "detail": description,
-        "reason": reason,
-    }
-    if status == 510:  # noqa: PLR2004  # the page that is wanted
-        body |= {"form": {"type": "object", "properties": {"node_name": {"type": "string"}}}, "meta": None}
-    if status == 400:  # noqa: PLR2004  # what is wrong with the pages
-        body["validation_errors"] = [{"loc": ["node_name"], "msg": "Field required", "type": "missing"}]
-    return {"description": description, "content": {MEDIA_TYPE: {"example": body}}}
+    description, reason, shape = _TITLES[status]
+    problem = Problem(status, reason, description, **_DETAILS.get(status, {}))
+    headers = ("Retry-After",) if "Retry-After" in problem.response().headers else ()
+    return _content(description, MEDIA_TYPE, _schema(shape), problem.body, headers)
 
 
 def _body(schema: Mapping[str, Any], example: Any, *, required: bool = True) -> Document:
     return {"required": required, "content": {JSON: {"schema": dict(schema), "example": example}}}
 
 
-_OBJECT = {"type": "object", "additionalProperties": True}
-_PAGES = _body({"type": "array", "items": _OBJECT}, [{"product": "node"}, {"node_name": "ams-1"}], required=False)
+def _object(required: str = "", **properties: Any) -> Document:
+    known = {"properties": properties, "required": required.split()} if properties else {}
+    return {"type": "object", "additionalProperties": True, **known}
+
+
+_PAGES = _body({"type": "array", "items": _object()}, [{"product": "node"}, {"node_name": "ams-1"}], required=False)
 
 
 def _path(*names: str) -> list[Document]:
-    examples = {"process_id": _PROCESS_ID, "token": _TOKEN}
-    return [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "example": examples[name]}
-        for name in names
-    ]
+    known = {"process_id": examples.PROCESS_ID, "token": examples.TOKEN}
+    return [{"name": name, "in": "path", "required": True, "schema": _TEXT, "example": known[name]} for name in names]
 
 
 def _operation(
     tag: str,
-    answers: Mapping[int | str, Document],
+    answers: Mapping[int, Document],
     refused: Sequence[int] = (),
     body: Document | None = None,
     parameters: Sequence[Document] = (),
@@ -183,102 +120,175 @@ def _operation(
     extra: Document = {"requestBody": body} if body else {}
     if parameters:
         extra["parameters"] = list(parameters)
-    first = next(status for status in answers if isinstance(status, int))
+    refusals = sorted({*refused, *(_BODY_REFUSALS if body else ())})
     return {
         "tags": [tag],
-        "status_code": first,
-        "responses": {**answers, **_refusals(*refused)},
+        "status_code": next(iter(answers)),
+        "responses": {**answers, **{status: _refusal(status) for status in refusals}},
         "openapi_extra": extra or None,
     }
 
 
-_LATER = _answer("Not answered in time; look there again.", _ID)
+_LATER = _answer("Not answered in time; look there again.", shapes.Started, examples.ID, "Location")
 
 OPERATIONS: Mapping[str, Document] = {
     "POST /processes/{workflow}": _operation(
         "processes",
-        {201: _answer("Accepted.", _ID), 202: _LATER},
-        (400, 403, 404, 409, 412, 413, 503, 510),
+        {201: _answer("Accepted.", shapes.Started, examples.ID), 202: _LATER},
+        (403, 404, 409, 412, 500, 503, 510),
         _PAGES,
     ),
     "PUT /processes/{process_id}/resume": _operation(
-        "processes", {204: _answer("Done."), 202: _LATER}, (400, 403, 404, 409, 413, 503, 510), _PAGES
+        "processes", {204: _empty("Done."), 202: _LATER}, (403, 404, 409, 500, 503, 510), _PAGES
     ),
     "PUT /processes/{process_id}/abort": _operation(
-        "processes", {204: _answer("Done, or it had ended before."), 202: _LATER}, (400, 404, 409, 503)
+        "processes", {204: _empty("Done, or it had ended before."), 202: _LATER}, (400, 404, 409, 503)
     ),
     "PUT /processes/{process_id}/skip": _operation(
         "processes",
-        {204: _answer("Done."), 202: _LATER},
-        (400, 404, 409, 413, 503),
-        _body(_OBJECT, {"node": "4", "state": {}, "reason": "done by hand, ticket 99"}),
+        {204: _empty("Done."), 202: _LATER},
+        (404, 409, 503),
+        _body(
+            _object("node", node=_TEXT, state=_object(), reason={"type": ["string", "null"]}),
+            {"node": "4", "state": {}, "reason": "done by hand, ticket 99"},
+        ),
     ),
     "PATCH /processes/{process_id}": _operation(
         "processes",
-        {200: _answer("Attached.", {"process_id": _PROCESS_ID, "note": "call first"}), 202: _LATER},
-        (400, 404, 409, 413, 503),
-        _body(_OBJECT, {"note": "call first"}),
+        {200: _answer("Attached.", shapes.Noted, examples.NOTED), 202: _LATER},
+        (404, 409, 503),
+        _body(_object("note", note=_TEXT), {"note": "call first"}),
     ),
-    "GET /processes/{process_id}": _operation("processes", {200: _answer("The process.", _DETAIL)}, (404, 503)),
+    "GET /processes/{process_id}": _operation(
+        "processes", {200: _answer("The process.", shapes.Process, examples.DETAIL)}, (404, 503)
+    ),
     "GET /processes/": _operation(
         "processes",
-        {200: _answer("`Content-Range` says how many there are.", [_SUMMARY]), 304: _answer("Unchanged.")},
+        {
+            200: _answer(
+                "`Content-Range` says how many there are.",
+                [shapes.ProcessSummary],
+                [examples.SUMMARY],
+                "Content-Range",
+                "ETag",
+            ),
+            304: _empty("Unchanged.", "Content-Range", "ETag"),
+        },
         (400, 503),
     ),
     "GET /processes/status-counts": _operation(
-        "processes", {200: _answer("Numbers by status.", {"process_counts": {"failed": 1}, "task_counts": {}})}, (503,)
+        "processes", {200: _answer("Numbers by status.", shapes.StatusCounts, examples.COUNTS)}, (503,)
     ),
-    "PUT /processes/resume-all": _operation("processes", {200: _answer("How many.", {"count": 3})}, (400, 409, 503)),
+    "PUT /processes/resume-all": _operation(
+        "processes", {200: _answer("How many.", shapes.Count, {"count": 3})}, (400, 409, 503)
+    ),
     "POST /processes/{process_id}/callback/{token}": _operation(
         "callbacks",
         {
-            200: _answer("Durable; the same body again is 200 too.", "null"),
-            202: _answer("Durable in Kafka while the database is away.", "null"),
+            200: _answer("Durable; the same body again is 200 too.", None, None),
+            202: _answer("Durable in Kafka while the database is away.", None, None),
         },
-        (400, 404, 409, 410, 413, 503),
-        _body(_OBJECT, {"serial": "X1"}),
+        (404, 409, 410, 503),
+        _body(_object(), {"serial": "X1"}),
         _path("process_id", "token"),
     ),
     "POST /processes/{process_id}/callback/{token}/progress": _operation(
         "callbacks",
-        {200: _answer("Shown while the process waits.", "null")},
-        (400, 404, 409, 413, 503),
+        {200: _answer("Shown while the process waits.", None, None)},
+        (404, 409, 503),
         _body({}, "50 %"),
         _path("process_id", "token"),
     ),
     "DELETE /processes/{process_id}": _operation(
-        "processes", {204: _answer("Removed with its log; only tasks that have ended can be.")}, (400, 404, 503)
+        "processes", {204: _empty("Removed with its log; only tasks that have ended can be.")}, (400, 404, 503)
     ),
-    "GET /locks": _operation("locks", {200: _answer("Locks that are held or waited for.", [_LOCK])}, (503,)),
+    "GET /locks": _operation(
+        "locks", {200: _answer("Locks that are held or waited for.", [shapes.Lock], [examples.LOCK])}, (503,)
+    ),
     "GET /subscriptions/{subscription_id}": _operation(
-        "subscriptions", {200: _answer("The subscription.", _SUBSCRIPTION)}, (404, 503)
+        "subscriptions",
+        {200: _answer("The subscription.", shapes.Subscription, examples.SUBSCRIPTION)},
+        (404, 503),
     ),
     "PUT /subscriptions/{subscription_id}/set_in_sync": _operation(
         "subscriptions",
-        {200: _answer("In sync.", {**_SUBSCRIPTION, "insync": True}), 202: _LATER},
+        {200: _answer("In sync.", shapes.Subscription, {**examples.SUBSCRIPTION, "insync": True}), 202: _LATER},
         (400, 404, 409, 503),
     ),
-    "GET /settings/status": _operation("engine", {200: _answer("The engine.", _ENGINE)}, (503,)),
+    "GET /settings/status": _operation(
+        "engine", {200: _answer("The engine.", shapes.EngineStatus, examples.ENGINE)}, (503,)
+    ),
     "PUT /settings/status": _operation(
         "engine",
-        {200: _answer("The engine after it.", _ENGINE)},
-        (400, 409, 413, 503),
-        _body(_OBJECT, {"global_lock": True}),
+        {200: _answer("The engine after it.", shapes.EngineStatus, examples.ENGINE)},
+        (409, 503),
+        _body(_object("global_lock", global_lock={"type": "boolean"}), {"global_lock": True}),
     ),
-    "GET /events": {
-        **_operation(
-            "events",
-            {200: {"description": "Events as they come.", "content": {"text/event-stream": {"example": _STREAM}}}},
-            (400, 503),
-        ),
-        "response_class": StreamingResponse,
-    },
+    "GET /events": _operation(
+        "events",
+        {
+            200: _content(
+                "Events as they come; /asyncapi tells their data.", "text/event-stream", _TEXT, examples.STREAM
+            )
+        },
+        (400, 503),
+    ),
     "POST /forms/{key}": _operation(
         "forms",
-        {200: _answer("Complete: what the form returned.", {"interval": "hourly", "at_minute": 15})},
-        (400, 404, 413, 503, 510),
-        _body({"type": "array", "items": _OBJECT}, [{"interval": "hourly"}, {"at_minute": 15}], required=False),
+        {200: _answer("Complete: what the form returned.", dict, {"interval": "hourly", "at_minute": 15})},
+        (404, 500, 503, 510),
+        _body({"type": "array", "items": _object()}, [{"interval": "hourly"}, {"at_minute": 15}], required=False),
     ),
-    "GET /forms/": _operation("forms", {200: _answer("The keys of all forms.", ["configure_schedule"])}, (503,)),
-    "GET /workflows": _operation("workflows", {200: _answer("Every workflow that was offered.", [_WORKFLOW])}, (503,)),
+    "GET /forms/": _operation("forms", {200: _answer("The keys of all forms.", [str], ["configure_schedule"])}, (503,)),
+    "GET /workflows": _operation(
+        "workflows",
+        {200: _answer("Every workflow that was offered.", [shapes.Workflow], [examples.WORKFLOW])},
+        (503,),
+    ),
 }
+"""What is said about the routes under PREFIX."""
+
+_UNREADY = {**examples.READY, "status": "not ready", "reasons": {"postgresql": "it does not answer"}}
+BESIDE: Mapping[str, Document] = {
+    "/health/live": {
+        "summary": "Live",
+        "description": "Whether the service has to be restarted.",
+        "responses": {
+            "200": _answer("It has not.", shapes.Live, {"status": "live"}),
+            "503": _answer("It has.", shapes.Live, {"status": "failed", "reason": "a thread does not return"}),
+        },
+    },
+    "/health/ready": {
+        "summary": "Ready",
+        "description": "Whether the service can work now, with everything it depends on.",
+        "responses": {
+            "200": _answer("It can.", shapes.Ready, examples.READY),
+            "503": _answer("It cannot; `reasons` says why.", shapes.Ready, _UNREADY),
+        },
+    },
+    "/metrics": {
+        "summary": "Metrics",
+        "description": "What Prometheus scrapes.",
+        "responses": {"200": _content("Samples.", "text/plain", _TEXT, "stepwire_batch_records_count 7.0\n")},
+    },
+}
+"""What is said about routes that every service has, and FastAPI does not know."""
+
+
+def complete(described: Document, served: Iterable[str]) -> None:
+    """Put the answers and their schemas into FastAPI's document, and the routes of BESIDE that are `served`."""
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            known = OPERATIONS[f"{method.upper()} {path.removeprefix(PREFIX)}"]
+            operation["responses"] = {str(status): answer for status, answer in known["responses"].items()}
+    beside = {path: {"get": {"tags": ["health"], **BESIDE[path]}} for path in served if path in BESIDE}
+    described["paths"] |= beside
+    described["components"] = {"schemas": _schemas()}
+
+
+def _schemas() -> Document:
+    shown: list[tuple[str, Literal["serialization"], TypeAdapter[Any]]]
+    shown = [(shape.__name__, "serialization", TypeAdapter(shape)) for shape in shapes.PUBLISHED]
+    _, found = TypeAdapter.json_schemas(shown, ref_template=SCHEMAS + "{model}")
+    schemas: Document = found["$defs"]
+    return schemas

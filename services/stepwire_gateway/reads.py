@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Literal
 from zlib import crc32
 
 import orjson
@@ -18,6 +18,7 @@ from stepwire_gateway import bodies, filters, views
 from stepwire_gateway.database import Database
 from stepwire_gateway.problems import unknown_process
 from stepwire_gateway.responses import json_response
+from stepwire_gateway.shapes import EngineStatus, StatusCounts
 
 Repeatable = Annotated[Sequence[str], Query()]
 
@@ -59,12 +60,15 @@ class Reads:
     async def status_counts(self, _: Request) -> Response:
         """How many processes and tasks have each status."""
         counts = await self._database.run(process_reads.status_counts)
-        return json_response({"process_counts": counts[False], "task_counts": counts[True]})
+        shown: StatusCounts = {"process_counts": counts[False], "task_counts": counts[True]}
+        return json_response(shown)
 
 
-def engine_status(state: EngineState) -> dict[str, Any]:
+def engine_status(state: EngineState) -> EngineStatus:
     """The engine as clients know it: it is pausing until no run is under way."""
-    word = "RUNNING" if not state.paused else "PAUSING" if state.running else "PAUSED"
+    word: Literal["RUNNING", "PAUSING", "PAUSED"] = (
+        "RUNNING" if not state.paused else "PAUSING" if state.running else "PAUSED"
+    )
     return {"global_lock": state.paused, "global_status": word, "running_processes": state.running}
 
 

@@ -13,6 +13,7 @@ from stepwire.flow.manifest import Manifest, ManifestNode
 from stepwire.flow.serialization import Delta
 from stepwire.process.history import History
 from stepwire.process.model import top_of
+from stepwire_gateway.shapes import Step, StepFacts, SubStep
 
 PENDING = "pending"
 ABORT = "abort"
@@ -20,8 +21,6 @@ SKIPPED = "skipped"
 SUCCESS = "success"
 AWAITING = "awaiting_callback"
 START_CHECK = "0"
-
-Step = dict[str, Any]
 
 
 def visible_steps(
@@ -90,7 +89,7 @@ def _status(rows: Sequence[Row]) -> str:
     return SUCCESS if done else str(last["status"])
 
 
-def _facts(row: Row) -> Step:
+def _facts(row: Row) -> StepFacts:
     return {
         "status": row["status"],
         "started": row["started_at"],
@@ -104,7 +103,7 @@ def _facts(row: Row) -> Step:
     }
 
 
-def _sub_steps(process_id: UUID, rows: Sequence[Row], manifest: Manifest | None) -> Iterator[Step]:
+def _sub_steps(process_id: UUID, rows: Sequence[Row], manifest: Manifest | None) -> Iterator[SubStep]:
     """What happened beneath a callback step or a group, the last word of each sub-node."""
     for at, row in enumerate(rows):
         followed = rows[at + 1 :]
@@ -112,7 +111,7 @@ def _sub_steps(process_id: UUID, rows: Sequence[Row], manifest: Manifest | None)
             continue
         node = _node(manifest, row["node"])
         name = row["name"] if node is None else node.name
-        facts = {"step_id": uuid5(process_id, f"step {row['seq']}"), "name": name, **_facts(row)}
+        facts: SubStep = {"step_id": uuid5(process_id, f"step {row['seq']}"), "name": name, **_facts(row)}
         # The action itself is done when it waits; once something followed, it waits no more.
         if row["status"] == AWAITING and followed:
             facts["status"] = "success"

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from stepwire.data.process_reads import Found, Row
 from stepwire.flow.manifest import Manifest
 from stepwire.process.model import FINISHED
+from stepwire_gateway.shapes import Process, ProcessSummary, Subscription
 from stepwire_gateway.steps import pending_steps, visible_steps
 from stepwire_gateway.waiting import waiting_on
 from stepwire_gateway.workflows import workflow_id
 
 
-def summary(process: Row) -> dict[str, Any]:
+def summary(process: Row) -> ProcessSummary:
     """One process in a list."""
     return {
         "process_id": process["process_id"],
@@ -40,7 +39,7 @@ def summary(process: Row) -> dict[str, Any]:
     }
 
 
-def detail(found: Found) -> dict[str, Any]:
+def detail(found: Found) -> Process:
     """One process with its steps, State and next form."""
     process = found.process
     manifest = Manifest.from_json(process["manifest_body"]) if process["manifest_body"] else None
@@ -51,8 +50,24 @@ def detail(found: Found) -> dict[str, Any]:
     return {
         **summary(process),
         "traceback": process["traceback"],
-        "subscriptions": [dict(subscription) for subscription in found.subscriptions],
+        "subscriptions": [subscription(row) for row in found.subscriptions],
         "current_state": state,
         "form": process["form"],
         "steps": [*steps, *to_come],
+    }
+
+
+def subscription(row: Row) -> Subscription:
+    """One subscription as it is stored."""
+    return {
+        "subscription_id": row["subscription_id"],
+        "description": row["description"],
+        "status": row["status"],
+        "product_id": row["product_id"],
+        "customer_id": row["customer_id"],
+        "insync": row["insync"],
+        "start_date": row["start_date"],
+        "end_date": row["end_date"],
+        "note": row["note"],
+        "version": row["version"],
     }

@@ -8,8 +8,7 @@ from typing import Any
 from stepwire.data.process_reads import LONG_STEP_SECONDS, Row
 from stepwire.process.holding import waiting_in_line
 from stepwire.process.model import RETRYABLE, Status
-
-WaitingOn = dict[str, Any]
+from stepwire_gateway.shapes import WaitingKind, WaitingOn
 
 
 def waiting_on(process: Row) -> WaitingOn | None:
@@ -67,7 +66,7 @@ def _retry(process: Row) -> WaitingOn:
     return _about("retry", "somebody who retries or aborts it", who=process["assignee"])
 
 
-def _about(kind: str, detail: str, *, until: Any = None, who: str | None = None) -> WaitingOn:
+def _about(kind: WaitingKind, detail: str, *, until: Any = None, who: str | None = None) -> WaitingOn:
     return {"kind": kind, "detail": detail, "until": until, "who": who}
 
 

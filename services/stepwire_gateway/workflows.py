@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from starlette.requests import Request
@@ -17,6 +17,7 @@ from stepwire.flow.manifest import Manifest
 from stepwire_gateway.database import Database
 from stepwire_gateway.problems import refusal
 from stepwire_gateway.responses import json_response
+from stepwire_gateway.shapes import Workflow
 
 KEEP_SECONDS = 1.0
 MAX_KEPT = 1000
@@ -83,15 +84,15 @@ def _offer(workflow: str, newest: NewestManifest) -> Offer:
     return Offer(workflow, manifest.has_form, first.queue, newest.paused)
 
 
-def _shown(row: Row) -> dict[str, Any]:
+def _shown(row: Row) -> Workflow:
     manifest = Manifest.from_json(row["body"])
     return {
         "workflow_id": workflow_id(manifest.workflow),
         "name": manifest.workflow,
         "description": manifest.description,
-        "target": manifest.target.value,
+        "target": manifest.target,
         "is_task": manifest.is_task,
         "has_form": manifest.has_form,
         "created_at": row["created_at"],
-        "steps": [{"node": node.path, "name": node.name, "kind": node.kind.value} for node in manifest.nodes],
+        "steps": [{"node": node.path, "name": node.name, "kind": node.kind} for node in manifest.nodes],
     }

@@ -20,6 +20,7 @@ from stepwire.contracts.tokens import callback_route, derive_key, make_token
 from stepwire_cli.stack import Stack
 from tests.behaviours.driver import Journals, Page, Refused, Seen, seen_steps
 from tests.behaviours.wire import WAIT_SECONDS, Wire
+from tests.support.described import Described
 
 POLL_SECONDS = 0.02
 PENDING = "pending"
@@ -279,8 +280,9 @@ class KafkaDoor(Door):
 
 @contextmanager
 def open_live(stack: Stack) -> Iterator[Live]:
-    """Look at a stack that runs."""
+    """Look at a stack that runs; every answer over HTTP is held against the description it gives of itself."""
     with Wire(stack.settings) as wire, httpx.Client(timeout=WAIT_SECONDS) as http:
+        Described(httpx.get(f"{stack.gateway_url}/openapi.json").raise_for_status().json()).checking(http)
         yield Live(stack, stack.settings, wire, http)
 
 

@@ -5,7 +5,7 @@ A behaviour that needs nothing else is shown through every door there is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -170,7 +170,7 @@ def prepare(folder: Path) -> dict[str, str]:
     return {tools.FOLDER: str(folder)}
 
 
-def seen_step(body: dict[str, Any]) -> SeenStep:
+def seen_step(body: Mapping[str, Any]) -> SeenStep:
     """A step of the body of a process."""
     return SeenStep(
         name=body["name"],
@@ -185,6 +185,6 @@ def seen_step(body: dict[str, Any]) -> SeenStep:
     )
 
 
-def seen_steps(bodies: Sequence[dict[str, Any]]) -> tuple[SeenStep, ...]:
+def seen_steps(bodies: Sequence[Mapping[str, Any]]) -> tuple[SeenStep, ...]:
     """Steps of the body of a process."""
     return tuple(seen_step(body) for body in bodies)

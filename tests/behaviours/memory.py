@@ -178,6 +178,7 @@ def _seen(record: Record, *, paused: bool) -> Seen:
     line = {"lock_place": None, "lock_holder": None}
     rows = [_row(seq, logged) for seq, logged in enumerate(record.log, start=1)]
     executed, state = visible_steps(process.id, rows, process.manifest, (process.node, process.attempt))
+    told = waiting_on({**run, **line, **{name: getattr(process, name) for name in _COLUMNS}})
     to_come = [] if process.finished else pending_steps(process.manifest, process.node, process.attempt, executed)
     return Seen(
         process_id=process.id,
@@ -189,7 +190,7 @@ def _seen(record: Record, *, paused: bool) -> Seen:
         traceback=process.traceback,
         assignee=process.assignee,
         form=process.form,
-        waiting_on=waiting_on({**run, **line, **{name: getattr(process, name) for name in _COLUMNS}}),
+        waiting_on=dict(told) if told else None,
         progress=process.progress,
     )
 

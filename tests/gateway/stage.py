@@ -1,4 +1,7 @@
-"""A gateway over real HTTP, PostgreSQL and Kafka; the test plays coordinator and executor."""
+"""A gateway over real HTTP, PostgreSQL and Kafka; the test plays coordinator and executor.
+
+Every answer that a test gets is held against the gateway's own description.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,7 @@ from stepwire.contracts.tokens import derive_key, make_token
 from stepwire.data.forms import offer_forms
 from stepwire.flow.manifest import Manifest
 from stepwire_gateway.app import Gateway
+from tests.support.described import Described
 
 WAIT_SECONDS = 20.0
 FIELDS = {
@@ -61,8 +65,9 @@ def refuse(reason: str, **more: Any) -> Script:
 
 
 def verdict(word: str, **more: Any) -> Script:
-    """A script that answers a form request."""
-    return lambda _: {"verdict": word, **more}
+    """A script that answers a form request; executors send the page they want."""
+    page = {"form": {"title": "Node", "type": "object"}} if word == "next_page" else {}
+    return lambda _: {"verdict": word, **page, **more}
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
@@ -85,6 +90,7 @@ class Stage:
     producer: Producer
     metrics: Metrics
     gateway: Gateway
+    described: Described
     answer: Script = accept
     form: Script = accept
     by_event: bool = True
@@ -221,11 +227,14 @@ async def open_stage(
         log=get_logger(),
     )
     gateway = Gateway(chassis)
-    server = WebServer(gateway.app(), host="127.0.0.1", port=0, service="gateway")
+    app = gateway.app()
+    described = Described(app.openapi())
+    server = WebServer(app, host="127.0.0.1", port=0, service="gateway")
     url = await server.start()
     engine, producer = make_engine(own, service="coordinator", pool_size=2), Producer(own)
     async with httpx.AsyncClient(base_url=url, timeout=WAIT_SECONDS) as http:
-        stage = Stage(own, http, engine, producer, chassis.metrics, gateway)
+        described.checking_async(http)
+        stage = Stage(own, http, engine, producer, chassis.metrics, gateway, described)
         tasks = [asyncio.create_task(gateway.run()), asyncio.create_task(_play(stage, chassis.stopping))]
         try:
             yield stage

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def test_every_operation_is_described_with_examples(stage: Stage) -> None:
-    """Bodies and answers have an example each, refusals are problems."""
+    """Bodies and answers have a schema and an example each, refusals are problems."""
     described = (await stage.http.get("/openapi.json")).json()
     operations = [
         (f"{method} {path}", operation)
@@ -30,8 +30,8 @@ async def test_every_operation_is_described_with_examples(stage: Stage) -> None:
     for path, operation in operations:
         for status, answer in operation["responses"].items():
             for kind, content in answer.get("content", {}).items():
-                assert "example" in content, (path, status)
-                assert (kind == "application/problem+json") is (int(status) >= 400)
+                assert {"schema", "example"} <= content.keys(), (path, status)
+                assert (kind == "application/problem+json") is ("/api/" in path and int(status) >= 400)
         for content in operation.get("requestBody", {}).get("content", {}).values():
             assert "example" in content, path
         names = {parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "path"}

@@ -19,6 +19,7 @@ from stepwire_cli.services import Service
 from tests.gateway import workflows
 from tests.gateway.link import linked
 from tests.gateway.stage import Stage, until
+from tests.support.described import Described
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -58,7 +59,9 @@ async def own_stage(settings: Settings, service: Service) -> AsyncIterator[Stage
     """The test's own way to the database, and HTTP to the process."""
     engine, producer = make_engine(settings, service="coordinator", pool_size=2), Producer(settings)
     async with httpx.AsyncClient(base_url=service.url, timeout=20) as http:
-        yield Stage(settings, http, engine, producer, metrics=None, gateway=None)  # type: ignore[arg-type] # in the process
+        described = Described((await http.get("/openapi.json")).json())
+        described.checking_async(http)
+        yield Stage(settings, http, engine, producer, None, None, described)  # type: ignore[arg-type] # in the process
     await producer.stop()
     await engine.dispose()
 

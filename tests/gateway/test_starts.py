@@ -93,10 +93,10 @@ async def test_a_refusal_has_the_status_of_its_reason(stage: Stage, reason: str,
 async def test_a_refusal_tells_errors_and_holder(stage: Stage) -> None:
     """What the coordinator knows about the refusal reaches the client."""
     manifest = await stage.offer(workflows.plain())
-    errors = [{"loc": ["0", "a"], "msg": "no", "type": "value_error"}]
-    stage.answer = refuse("subscription_locked", holder="someone", errors=errors)
+    errors, holder = [{"loc": ["0", "a"], "msg": "no", "type": "value_error"}], str(uuid4())
+    stage.answer = refuse("subscription_locked", holder=holder, errors=errors)
     body = (await start(stage, manifest.workflow)).json()
-    assert (body["holder"], body["validation_errors"]) == ("someone", errors)
+    assert (body["holder"], body["validation_errors"]) == (holder, errors)
 
 
 async def test_an_unknown_workflow_is_not_found(stage: Stage) -> None:
