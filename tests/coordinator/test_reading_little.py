@@ -56,6 +56,7 @@ BEAT = {
     "name": "one",
     "queues": ["default"],
     "manifests": ["hash"],
+    "forms": [],
     "lease_seconds": 5.0,
     "draining": False,
 }
