@@ -40,6 +40,8 @@ MEANINGS: Mapping[str, str] = {
     "executor_beat_seconds": "How often an executor says that it lives.",
     "executor_lease_seconds": "How long it may be silent before its runs are given to others.",
     "fallback_after_seconds": "After how long a run that nobody took by Kafka is taken from PostgreSQL.",
+    "stranded_after_seconds": "After how long a process fails whose code no executor has any more, while other code "
+    "of its workflow runs.",
     "run_budget_seconds": "How long an executor goes on with one process before others get a turn.",
     "step_timeout_seconds": "How long a step may take that names no timeout.",
     "retrystep_delay_seconds": "The first pause of a `retrystep` that names no policy.",

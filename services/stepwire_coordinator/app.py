@@ -18,6 +18,7 @@ from stepwire_coordinator.outbox import Relay
 from stepwire_coordinator.publishing import Publisher
 from stepwire_coordinator.recovery import Recovery
 from stepwire_coordinator.retention import keep_tidy
+from stepwire_coordinator.stranding import Stranding
 from stepwire_coordinator.sweeping import Sweeper
 from stepwire_coordinator.timeline import watch_timeline
 from stepwire_coordinator.transaction import Surroundings
@@ -52,6 +53,7 @@ async def run(chassis: Chassis) -> int:
         relay.run(),
         publisher.tidy(),
         Recovery(chassis, applier, publisher, consumption, beat).run(),
+        Stranding(chassis, applier, publisher, beat).run(),
         Gauges(chassis, consumption).run(),
         keep_tidy(chassis),
         watch.run(),

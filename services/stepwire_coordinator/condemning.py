@@ -43,7 +43,7 @@ def _unusable(item: ResultItem, message: str) -> ResultItem:
 
 def _concerned(work: Work) -> set[UUID]:
     """Processes whose timer, lost claim, callback in the inbox or record set aside cannot be applied."""
-    timed = {process_id for process_id, _ in (*work.timers, *work.lost, *work.gaps)}
+    timed = {process_id for process_id, _ in (*work.timers, *work.lost, *work.gaps, *work.gone)}
     return timed | work.inbox | work.caught_up
 
 

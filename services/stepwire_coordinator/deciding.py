@@ -31,6 +31,8 @@ def _lose_claims(tx: Transaction) -> None:
     for process_id, lost in (*tx.work.lost, *gaps):
         tx.advance_if_here(process_id, lost)
     tx.ledger.lost = len(tx.ledger.revoked) - before
+    for process_id, gone in tx.work.gone:
+        tx.advance_if_here(process_id, gone)
 
 
 async def _fire_timers(tx: Transaction) -> None:

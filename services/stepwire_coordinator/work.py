@@ -19,7 +19,7 @@ from stepwire.contracts.commands import (
     StartProcess,
 )
 from stepwire.contracts.steps import AnyResult
-from stepwire.process.happenings import ClaimLost, TimerFired, Unusable
+from stepwire.process.happenings import ClaimLost, CodeGone, TimerFired, Unusable
 
 ProcessOrder = ResumeProcess | AbortProcess | SkipStep | AddNote
 
@@ -97,6 +97,7 @@ class Work:
     timers: list[tuple[UUID, TimerFired]] = field(default_factory=list)
     lost: list[tuple[UUID, ClaimLost]] = field(default_factory=list)
     gaps: list[tuple[UUID, ClaimLost]] = field(default_factory=list)
+    gone: list[tuple[UUID, CodeGone]] = field(default_factory=list)
     inbox: set[UUID] = field(default_factory=set)
     caught_up: set[UUID] = field(default_factory=set)
     positions: list[Position] = field(default_factory=list)
@@ -136,11 +137,11 @@ class Work:
         ids = {c.command.process_id for c in self.commands if isinstance(c.command, ProcessOrder)}
         ids.update(item.process_id for item in self.results)
         ids.update(item.callback.process_id for item in self.callbacks)
-        ids.update(process_id for process_id, _ in (*self.timers, *self.lost, *self.gaps))
+        ids.update(process_id for process_id, _ in (*self.timers, *self.lost, *self.gaps, *self.gone))
         return ids | self.inbox | self.caught_up
 
 
-PIECES = ("commands", "refused", "results", "callbacks", "timers", "lost", "gaps", "inbox", "caught_up")
+PIECES = ("commands", "refused", "results", "callbacks", "timers", "lost", "gaps", "gone", "inbox", "caught_up")
 
 
 def _work_of(pieces: Iterable[tuple[str, object]]) -> Work:

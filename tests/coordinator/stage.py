@@ -226,12 +226,12 @@ class Stage:
         run_values = {"process_id": UUID(run["process_id"]), "epoch": run["epoch"], "node": run["node"]}
         await self.execute(sql, executor=executor, **run_values)
 
-    async def beat(self, executor: UUID, *, lease_seconds: float = 5.0) -> None:
-        """Let an executor beat."""
+    async def beat(self, executor: UUID, *, lease_seconds: float = 5.0, code: Manifest | None = None) -> None:
+        """Let an executor beat that has the code of one workflow, or of none."""
         sql = """INSERT INTO stepwire_engine.executors (executor, name, queues, manifests, lease_seconds)
-            VALUES (:id, 'test', '{default}', '{}', :lease)
+            VALUES (:id, 'test', '{default}', :manifests, :lease)
             ON CONFLICT (executor) DO UPDATE SET beat_at = clock_timestamp()"""
-        await self.execute(sql, id=executor, lease=lease_seconds)
+        await self.execute(sql, id=executor, lease=lease_seconds, manifests=[code.hash] if code else [])
 
     async def rows(self, sql: str, **values: Any) -> list[Any]:
         """Read from the database."""

@@ -70,6 +70,7 @@ class Settings(BaseSettings):
     executor_beat_seconds: Seconds = 1.0
     executor_lease_seconds: Seconds = 5.0
     fallback_after_seconds: Seconds = 2.0
+    stranded_after_seconds: Seconds = 600.0
     run_budget_seconds: Seconds = 300.0
     step_timeout_seconds: Seconds | None = None
     retrystep_delay_seconds: Seconds = 60.0

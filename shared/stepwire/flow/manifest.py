@@ -273,14 +273,15 @@ class Manifest:
 def _chain(workflow: str, nodes: tuple[ManifestNode, ...]) -> tuple[str, ...]:
     links = [_digest({"format": FORMAT, "workflow": workflow})]
     for node in nodes:
-        links.append(_digest([links[-1], _identity(node)]))
+        links.append(_digest([links[-1], identity_of(node)]))
     return tuple(links)
 
 
-def _identity(node: ManifestNode) -> dict[str, Any]:
+def identity_of(node: ManifestNode) -> dict[str, Any]:
+    """What gives a node its meaning: its members as JSON values without its policies."""
     members = {key: value for key, value in node.to_json().items() if key not in _POLICY}
     if node.children:
-        members["children"] = [_identity(child) for child in node.children]
+        members["children"] = [identity_of(child) for child in node.children]
     return members
 
 

@@ -14,6 +14,7 @@ from stepwire.process.happenings import (
     CallbackArrived,
     CallbackProgressed,
     ClaimLost,
+    CodeGone,
     LockDecided,
     LockReleased,
     TimerFired,
@@ -26,6 +27,7 @@ from stepwire.process.waits import (
     callback_arrived,
     callback_progressed,
     claim_lost,
+    code_gone,
     lock_decided,
     lock_released,
     timer_fired,
@@ -46,6 +48,7 @@ Event = (
     | CallbackProgressed
     | TimerFired
     | ClaimLost
+    | CodeGone
     | LockDecided
     | LockReleased
 )
@@ -64,6 +67,7 @@ RULES: dict[type, Callable[[Process, Any, Draft], Decision]] = {
     CallbackProgressed: callback_progressed,
     TimerFired: timer_fired,
     ClaimLost: claim_lost,
+    CodeGone: code_gone,
     LockDecided: lock_decided,
     LockReleased: lock_released,
 }
@@ -82,6 +86,7 @@ PRECEDENCE: tuple[type, ...] = (
     SkipStep,
     AddNote,
     ClaimLost,
+    CodeGone,
     LockReleased,
     LockDecided,
     TimerFired,

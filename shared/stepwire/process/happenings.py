@@ -46,6 +46,14 @@ class ClaimLost:
 
 
 @dataclass(frozen=True, slots=True)
+class CodeGone:
+    """No executor has had code that fits this process for long, while others run its workflow; `message` says why."""
+
+    epoch: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class LockDecided:
     """The database's answer to a lock wish.
 

@@ -14,6 +14,7 @@ from stepwire.process.happenings import (
     CallbackArrived,
     CallbackProgressed,
     ClaimLost,
+    CodeGone,
     LockDecided,
     LockReleased,
     TimerFired,
@@ -81,7 +82,7 @@ def timer_fired(process: Process, event: TimerFired, draft: Draft) -> Decision:
 
 def claim_lost(process: Process, event: ClaimLost, draft: Draft) -> Decision:
     """Run it again, alone the second time; the third loss in the same step fails it."""
-    if event.epoch != process.epoch or not process.runnable:
+    if _is_over(process, event.epoch):
         return draft.drop("passed")
     lost = process.lost + 1
     draft.decision.revoke = True
@@ -95,6 +96,13 @@ def claim_lost(process: Process, event: ClaimLost, draft: Draft) -> Decision:
     return draft.decision
 
 
+def code_gone(process: Process, event: CodeGone, draft: Draft) -> Decision:
+    """It stops where it is, and says what is different: going on by other code might skip a step or repeat one."""
+    if _is_over(process, event.epoch):
+        return draft.drop("passed")
+    return _take_away(draft, Reason.NO_EXECUTOR, "CodeGone", event.message, None)
+
+
 def unusable(process: Process, event: Unusable, draft: Draft) -> Decision:
     """What can never be applied fails its process at that position, and whoever runs it loses it."""
     verdict = judge(process, event) if event.node else "apply"
@@ -103,9 +111,7 @@ def unusable(process: Process, event: Unusable, draft: Draft) -> Decision:
         return draft.decision
     if verdict != "apply" or process.finished:
         return draft.drop("passed" if verdict == "apply" else verdict)
-    draft.decision.revoke = process.runnable
-    draft.change(epoch=process.epoch + 1)
-    return _fail_here(draft, Reason.INVALID_INPUT, "Unusable", event.message, event.executor)
+    return _take_away(draft, Reason.INVALID_INPUT, "Unusable", event.message, event.executor)
 
 
 def lock_decided(process: Process, event: LockDecided, draft: Draft) -> Decision:
@@ -256,9 +262,20 @@ def _fail_await(draft: Draft, class_name: str, message: str, by: str | None) -> 
     return draft.decision
 
 
+def _is_over(process: Process, epoch: int) -> bool:
+    return epoch != process.epoch or not process.runnable
+
+
 def _lost_for_good(draft: Draft, executor: str, lost: int) -> Decision:
     message = f"the executor was lost {lost} times in this step"
     return _fail_here(draft, Reason.NO_EXECUTOR, "ExecutorLost", message, executor)
+
+
+def _take_away(draft: Draft, reason: Reason, class_name: str, message: str, executor: str | None) -> Decision:
+    """Fail the process, and let whoever has claimed it meanwhile lose it."""
+    draft.decision.revoke = draft.process.runnable
+    draft.change(epoch=draft.process.epoch + 1)
+    return _fail_here(draft, reason, class_name, message, executor)
 
 
 def _fail_here(draft: Draft, reason: Reason, class_name: str, message: str, executor: str | None) -> Decision:

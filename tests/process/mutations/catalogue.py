@@ -284,8 +284,8 @@ CATALOGUE = (
     Mutation(
         "loss_of_any_epoch",
         "waits.py",
-        "if event.epoch != process.epoch or not process.runnable:",
-        "if not process.runnable:",
+        "return epoch != process.epoch or not process.runnable",
+        "return not process.runnable",
         "a run that was just dispatched is taken away as lost",
         alone=True,
     ),
@@ -410,7 +410,7 @@ CATALOGUE = (
     Mutation(
         "unusable_keeps_the_run",
         "waits.py",
-        "    draft.decision.revoke = process.runnable\n    draft.change(epoch=process.epoch + 1)",
+        "    draft.decision.revoke = draft.process.runnable\n    draft.change(epoch=draft.process.epoch + 1)",
         "    draft.change()",
         "a step that was failed for its broken record is completed by the next one",
     ),

@@ -16,7 +16,7 @@ from stepwire.contracts.commands import AbortProcess, AddNote, Command, ResumePr
 from stepwire.flow.types import NodeKind
 from stepwire.flow.workflows import Workflow
 from stepwire.process import Process, Status
-from stepwire.process.happenings import CallbackProgressed, LockReleased, TimerFired, Unusable
+from stepwire.process.happenings import CallbackProgressed, CodeGone, LockReleased, TimerFired, Unusable
 from stepwire.process.holding import in_line, wanted
 from stepwire.process.model import RETRYABLE, top_of
 from tests.process import flows
@@ -75,7 +75,20 @@ BY_NAME = {workflow.name: workflow for workflow in WORKFLOWS}
 names = st.sampled_from([workflow.name for workflow in WORKFLOWS])
 starts = st.tuples(names, st.sampled_from((True, True, True, False)), st.sampled_from(("reject", "queue")), picks)
 accidents = st.sampled_from(
-    ("forget", "lose", "lose", "fire_stale", "hold_row", "set_in_sync", "wait", "spoil", "pause", "unpause", "release")
+    (
+        "forget",
+        "lose",
+        "lose",
+        "fire_stale",
+        "hold_row",
+        "set_in_sync",
+        "wait",
+        "spoil",
+        "lose_code",
+        "pause",
+        "unpause",
+        "release",
+    )
 )
 
 
@@ -283,6 +296,12 @@ class Engine(RuleBasedStateMachine):
             place = (process.node, process.attempt, process.epoch - back)
             event = Unusable("it is broken", *place) if process.runnable else Unusable("it is broken")
             self.world.transaction([(process.id, event)])
+
+    def _lose_code(self, pick: int, back: int) -> None:
+        """A coordinator finds that nobody has the code of a process, in this epoch or in one before."""
+        process = self._pick_any(pick)
+        if process is not None and pick % 5 == 0:
+            self.world.transaction([(process.id, CodeGone(process.epoch - back, "its code is gone"))])
 
     def _hold_row(self, _pick: int, back: int) -> None:
         """A step's transaction takes the row of the subscription, or lets it go."""
