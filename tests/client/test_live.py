@@ -116,8 +116,9 @@ async def until(events: AsyncIterator[CloudEvent], word: str) -> list[str]:
 async def test_a_process_from_its_start_to_its_end(stack: Stack, connect: Connect) -> None:
     """Started, answered, called back, and followed all the time."""
     command_id = f"order-{uuid4()}"
+    known: dict[str, Any] = {"command_id": command_id, "labels": {"order": "4711"}, "reporter": "crm"}
     async with connect() as client:
-        events = client.run("client_order", {"name": "ams-1"}, command_id=command_id, labels={"order": "4711"})
+        events = client.run("client_order", {"name": "ams-1"}, **known)
         assert await until(events, "suspended") == ["created", "started", "suspended"]
         process_id = process_id_of(command_id)
         await client.resume(process_id, {"confirmed": True}, user="jane")
@@ -126,12 +127,16 @@ async def test_a_process_from_its_start_to_its_end(stack: Stack, connect: Connec
         await client.callback(f"https://stepwire.example.net{handed_out}", {"serial": "X1"})
         assert await until(events, "completed") == ["resumed", "completed"]
         # The same wish again is the same process.
-        again = await client.start("client_order", {"name": "ams-1"}, command_id=command_id, labels={"order": "4711"})
-        assert again == process_id
+        assert await client.start("client_order", {"name": "ams-1"}, **known) == process_id
     async with over_http(stack.gateway_url) as looking:
         seen = await looking.process(process_id)
         assert (seen["current_state"]["serial"], seen["labels"]) == ("X1", {"order": "4711"})
-        assert [event async for event in looking.follow(process_id)] == []
+        async with asyncio.timeout(SECONDS):
+            (end,) = [event async for event in looking.follow(process_id)]
+            (again,) = [event async for event in looking.run("client_order", {"name": "ams-1"}, **known)]
+        assert (end.type, end.source, end.sequence) == ("stepwire.process.completed", "stepwire/client", None)
+        assert (end.data["status"], end.data["labels"]) == ("completed", {"order": "4711"})
+        assert again == end
 
 
 async def test_refusals_say_why(connect: Connect) -> None:

@@ -76,7 +76,7 @@ class BlockingClient:
         self._running.do(self._client.callback(route, payload))
 
     def follow(self, process_id: UUID, **options: Any) -> Iterator[CloudEvent]:
-        """The events of a process until it has ended."""
+        """The events of a process until it has ended; over HTTP one that had ended before has its end."""
         return self._iterate(self._client.follow(process_id, **options))
 
     def run(self, workflow: str, *pages: Mapping[str, Any], **options: Any) -> Iterator[CloudEvent]:

@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 import httpx
 import orjson
 
+from stepwire.client.endings import end_of
 from stepwire.client.errors import Refused, Unanswered
 from stepwire.client.ordering import ENDS, Order
 from stepwire.client.routes import split_route
@@ -168,7 +169,8 @@ class HttpClient:
     async def follow(self, process_id: UUID) -> AsyncIterator[CloudEvent]:
         """The events of a process from now on, each once and in their order, until it has ended.
 
-        A connection that breaks is made anew and nothing is missed. A process that has ended has no more events.
+        A connection that breaks is made anew and nothing is missed. Of a process that has ended there is one event: its
+        end, with `source` "stepwire/client" and without `sequence`, because it is told from the process itself.
 
         Raises:
             Refused: there is no such process.
@@ -176,9 +178,8 @@ class HttpClient:
         """
         async with aclosing(self._stream(process_id)) as stream:
             await anext(stream)
-            if (await self.process(process_id))["last_status"] in FINISHED:
-                return
-            async for event in _ordered(stream, Order(None)):
+            process = await self.process(process_id)
+            async for event in _told(process, stream, Order(None)):
                 yield event
 
     async def run(
@@ -187,7 +188,7 @@ class HttpClient:
         """Start a workflow and follow it from its first event to its end.
 
         Arguments and errors are those of `start`. Of a process that this command has started earlier, the events come
-        from now on.
+        from now on, as with `follow`.
         """
         command_id = command_id or str(uuid4())
         process_id = process_id_of(command_id)
@@ -195,9 +196,10 @@ class HttpClient:
             await anext(stream)
             known = await self._known(process_id)
             await self.start(workflow, *pages, command_id=command_id, **options)
-            if known in FINISHED:
-                return
-            async for event in _ordered(stream, Order(1 if known is None else None)):
+            if known is not None and known["last_status"] in FINISHED:
+                # A start that was refused begins anew.
+                known = await self.process(process_id)
+            async for event in _told(known, stream, Order(1 if known is None else None)):
                 yield event
 
     @property
@@ -207,9 +209,9 @@ class HttpClient:
             raise StepwireError(message)
         return self._opened
 
-    async def _known(self, process_id: UUID) -> str | None:
+    async def _known(self, process_id: UUID) -> dict[str, Any] | None:
         try:
-            return str((await self.process(process_id))["last_status"])
+            return await self.process(process_id)
         except Refused as refused:
             if refused.status != HTTPStatus.NOT_FOUND:
                 raise
@@ -302,6 +304,17 @@ class _Patience:
             raise Unanswered(message) from cause
         await asyncio.sleep(self._pause)
         self._pause = min(MAX_PAUSE_SECONDS, 2 * self._pause)
+
+
+async def _told(
+    process: Mapping[str, Any] | None, stream: AsyncIterator[CloudEvent | None], order: Order
+) -> AsyncIterator[CloudEvent]:
+    """The events of `process` up to its end; of one that had ended before, its end alone."""
+    if process is not None and process["last_status"] in FINISHED:
+        yield end_of(process)
+        return
+    async for event in _ordered(stream, order):
+        yield event
 
 
 async def _ordered(stream: AsyncIterator[CloudEvent | None], order: Order) -> AsyncIterator[CloudEvent]:

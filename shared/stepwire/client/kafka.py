@@ -193,7 +193,8 @@ class Client:
     async def follow(self, process_id: UUID, *, since: datetime | None = None) -> AsyncIterator[CloudEvent]:
         """The events of a process, each once and in their order, until it has ended.
 
-        They begin at `since`; without it where this client started the process, else now.
+        They begin at `since`; without it where this client started the process, else now. Kafka does not tell how a
+        process stands: one that had ended before has no more events, and is waited for. `HttpClient` tells its end.
         """
         asked = self._asked.get(process_id)
         begin = since or asked

@@ -1,0 +1,125 @@
+"""Following what had ended before, against a gateway that is played."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import orjson
+import pytest
+
+from stepwire.client import BlockingClient, HttpClient
+from stepwire.contracts.commands import process_id_of
+from stepwire.contracts.events import process_event
+
+SECONDS = 10
+AT = "2026-01-01T12:00:00Z"
+Answers = Callable[[httpx.Request], httpx.Response]
+
+
+def body(process_id: UUID, status: str, **more: Any) -> dict[str, Any]:
+    """What the gateway shows of a process, as far as an end is told from it."""
+    shown: dict[str, Any] = {
+        "last_step": "Order the port",
+        "labels": {"order": "4711"},
+        "subscriptions": [],
+        "failed_reason": None,
+    }
+    times = {"completed_at": AT, "last_modified_at": AT}
+    return {"process_id": str(process_id), "workflow_name": "w", "last_status": status, **shown, **times, **more}
+
+
+def stream(process_id: UUID, *words: str) -> bytes:
+    """Where the stream begins, and events of the process."""
+    events = [
+        {
+            "specversion": "1.0",
+            "id": str(number),
+            "type": process_event(word),
+            "source": "stepwire/coordinator",
+            "subject": str(process_id),
+            "time": AT,
+            "data": {},
+            "sequence": number,
+        }
+        for number, word in enumerate(words, start=1)
+    ]
+    return b"id: begin\n\n" + b"".join(b"id: c\ndata: %s\n\n" % orjson.dumps(event) for event in events)
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answers], HttpClient]:
+    """Makes a client of a gateway that answers so."""
+
+    def play(answers: Answers) -> HttpClient:
+        monkeypatch.setattr(httpx, "AsyncClient", partial(httpx.AsyncClient, transport=httpx.MockTransport(answers)))
+        return HttpClient("http://gateway", source="crm", answer_seconds=SECONDS)
+
+    return play
+
+
+def showing(processes: Iterator[dict[str, Any]], events: bytes) -> Answers:
+    """Answers of a gateway that shows these one after the other, and takes every start."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/api/events":
+            return httpx.Response(200, content=events)
+        if request.method == "POST":
+            return httpx.Response(201, json={"id": str(process_id_of(request.headers["Idempotency-Key"]))})
+        return httpx.Response(200, json=next(processes))
+
+    return answer
+
+
+@pytest.mark.parametrize("status", ["completed", "aborted", "rejected"])
+async def test_the_end_of_what_had_ended_is_told(played: Callable[[Answers], HttpClient], status: str) -> None:
+    """One event, which says that it does not come from the stream."""
+    process_id, subscription_id = uuid4(), str(uuid4())
+    shown = body(
+        process_id,
+        status,
+        completed_at=None,
+        failed_reason="no port",
+        subscriptions=[{"subscription_id": subscription_id}],
+    )
+    client = played(showing(iter([shown]), stream(process_id)))
+    async with asyncio.timeout(SECONDS), client:
+        (end,) = [event async for event in client.follow(process_id)]
+    assert (end.type, end.subject, end.source) == (process_event(status), str(process_id), "stepwire/client")
+    assert (end.sequence, end.time.isoformat()) == (None, "2026-01-01T12:00:00+00:00")
+    assert end.data == {
+        "process_id": str(process_id),
+        "workflow": "w",
+        "status": status,
+        "step": "Order the port",
+        "labels": {"order": "4711"},
+        "subscription_ids": [subscription_id],
+        "failed_reason": "no port",
+    }
+
+
+def test_without_an_event_loop(played: Callable[[Answers], HttpClient]) -> None:
+    """The same, in a thread."""
+    process_id = uuid4()
+    with BlockingClient(played(showing(iter([body(process_id, "completed")]), stream(process_id)))) as client:
+        assert [event.data["status"] for event in client.follow(process_id)] == ["completed"]
+
+
+async def test_a_start_that_is_sent_again(played: Callable[[Answers], HttpClient]) -> None:
+    """Where it ended, its end is told; where it was refused and begins anew, what happens from now on."""
+    process_id = process_id_of("order-1")
+    ended, refused, anew = (body(process_id, status) for status in ("completed", "rejected", "created"))
+    happens = stream(process_id, "created", "completed")
+    for seen, told in (
+        ([ended, ended], ["completed"]),
+        ([refused, refused], ["rejected"]),
+        ([refused, anew], ["created", "completed"]),
+    ):
+        client = played(showing(iter(seen), happens))
+        async with asyncio.timeout(SECONDS), client:
+            found = [event.type async for event in client.run("w", command_id="order-1")]
+        assert found == [process_event(word) for word in told]
