@@ -129,7 +129,13 @@ def _operation(
     }
 
 
-_LATER = _answer("Not answered in time; look there again.", shapes.Started, examples.ID, "Location")
+_LATER = _answer(
+    "Kept, but not answered in time. Look at Location, which is 404 while a start is not decided, or send the same "
+    "again under its Idempotency-Key: it gets the answer.",
+    shapes.Started,
+    examples.ID,
+    "Location",
+)
 
 OPERATIONS: Mapping[str, Document] = {
     "POST /processes/{workflow}": _operation(

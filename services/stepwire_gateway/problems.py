@@ -106,6 +106,12 @@ def unknown_process() -> Problem:
     return refusal(Reason.UNKNOWN_PROCESS, "there is no such process; check the id")
 
 
+def undecided_start() -> Problem:
+    """There is no such process yet, but somebody has asked for it."""
+    detail = "the start of this process was received and is not decided yet; look again in a moment"
+    return refusal(Reason.UNKNOWN_PROCESS, detail)
+
+
 def kafka_away() -> Problem:
     """Kafka does not answer."""
     return Problem(503, "kafka_unavailable", "Kafka cannot be reached at the moment; try again")

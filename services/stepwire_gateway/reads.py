@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
+from uuid import UUID
 from zlib import crc32
 
 import orjson
@@ -16,7 +17,7 @@ from stepwire.data.process_lists import Totals
 from stepwire.data.process_reads import EngineState, Row
 from stepwire_gateway import bodies, filters, views
 from stepwire_gateway.database import Database
-from stepwire_gateway.problems import unknown_process
+from stepwire_gateway.problems import Problem, undecided_start, unknown_process
 from stepwire_gateway.responses import json_response
 from stepwire_gateway.shapes import EngineStatus, StatusCounts
 
@@ -35,8 +36,13 @@ class Reads:
         found = bodies.process_id(process_id)
         known = await self._database.read(lambda connection: process_reads.one(connection, found))
         if known is None:
-            raise unknown_process()
+            raise await self._unknown(found)
         return json_response(views.detail(known))
+
+    async def _unknown(self, process_id: UUID) -> Problem:
+        """Whoever was answered 202 is told that there is nothing to look for again but time."""
+        standing = await self._database.run(lambda connection: process_reads.standing(connection, process_id))
+        return unknown_process() if standing is None else undecided_start()
 
     async def processes(
         self,

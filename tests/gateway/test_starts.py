@@ -52,12 +52,16 @@ async def test_the_answer_comes_from_the_event_or_from_the_row(stage: Stage, los
 
 
 async def test_a_start_without_an_answer_in_time_is_accepted_for_later(stage: Stage) -> None:
-    """202 says where to look."""
+    """202 says where to look; there one reads that it is not decided yet, and not that the id is wrong."""
     manifest = await stage.offer(workflows.plain())
     stage.answer = stages.ignore
     response = await start(stage, manifest.workflow)
     assert response.status_code == 202
     assert response.headers["location"] == f"/api/processes/{response.json()['id']}"
+    looked = await stage.http.get(response.headers["location"])
+    assert (looked.status_code, looked.json()["reason"]) == (404, "unknown_process")
+    assert "is not decided yet; look again" in looked.json()["detail"]
+    assert "check the id" in (await stage.http.get(f"/api/processes/{uuid4()}")).json()["detail"]
 
 
 @pytest.mark.parametrize(
