@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# How many share the tests (tests/support/sharing.py); 0: one after the other, in one process.
+WORKERS ?= 2
 ONLY ?=
 ARGS ?=
 SOURCES := shared services tests examples bench deploy migrations reference
@@ -35,7 +37,7 @@ contracts: $(STAMP) ## Check which room imports which
 	$(BIN)/lint-imports
 
 test: lint types contracts ## Run all checks and all tests, with a real PostgreSQL and a real Kafka
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(ARGS)
 
 docs: $(STAMP) ## Build the documentation into site/; a warning is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

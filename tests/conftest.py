@@ -17,6 +17,7 @@ from stepwire.chassis.kafka import create_topics
 from stepwire.chassis.settings import CallbackSecret, Settings
 from stepwire_cli.stack import Stack
 from tests.support import backends, databases, topics_of_tests
+from tests.support.sharing import Sharing, order_of
 
 TEST_PARTITIONS = 4
 
@@ -30,6 +31,19 @@ hypothesis.settings.load_profile("stepwire")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the choice of servers."""
     parser.addoption("--backend", choices=("packages", "testcontainers"), default="packages")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Sharing:
+    """Share the tests among the workers, if there are any."""
+    return Sharing(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where workers share the tests, put what takes long to the front."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: order_of(item.nodeid))
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,7 @@ from stepwire_executor.polling import RETRY_SECONDS, start_patiently
 from stepwire_executor.transactions import DatabaseAway
 
 AT_ONCE = 16
+POLL_SECONDS = 0.5
 
 _TOO_LARGE: dict[str, Any] = {"verdict": "failed", "form": None, "meta": None, "errors": [], "result": None}
 
@@ -123,23 +124,23 @@ class FormService:
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
 
-    async def run(self, topics: list[str], poll_seconds: float = 0.5) -> None:
+    async def run(self, topics: list[str]) -> None:
         """Answer until `stop` is called."""
         while not self._stopping:
             try:
-                await self._read(topics, poll_seconds)
+                await self._read(topics)
             except KafkaError as error:
                 # A broker that goes in a bad moment ends the consumer's own tasks; it never comes back by itself.
                 self._log.warning("The consumer of forms broke; it is built anew.", action="forms", reason=repr(error))
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _read(self, topics: list[str], poll_seconds: float) -> None:
+    async def _read(self, topics: list[str]) -> None:
         consumer = self._make_consumer()
         consumer.subscribe(topics=topics)
         try:
             await start_patiently(consumer, self._log)
             while not self._stopping:
-                await self._take(consumer, poll_seconds)
+                await self._take(consumer)
         finally:
             if self._tasks:
                 await asyncio.wait(self._tasks)
@@ -149,8 +150,8 @@ class FormService:
         """Take no more requests."""
         self._stopping = True
 
-    async def _take(self, consumer: AIOKafkaConsumer, poll_seconds: float) -> None:
-        polled = await consumer.getmany(timeout_ms=int(poll_seconds * 1000), max_records=AT_ONCE)
+    async def _take(self, consumer: AIOKafkaConsumer) -> None:
+        polled = await consumer.getmany(timeout_ms=int(POLL_SECONDS * 1000), max_records=AT_ONCE)
         for records in polled.values():
             for record in records:
                 await self._places.acquire()

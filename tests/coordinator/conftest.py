@@ -10,8 +10,17 @@ import pytest
 
 from stepwire.chassis.settings import Settings
 from stepwire.contracts.tokens import derive_key, make_token
+from stepwire_coordinator import consuming, reading
 
 MakeCallback = Callable[..., dict[str, Any]]
+POLL_MS = 100
+
+
+@pytest.fixture(autouse=True)
+def short_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A coordinator that stops waits for its poll, and here one stops at the end of every test."""
+    monkeypatch.setattr(reading, "LONGEST_POLL_MS", POLL_MS)
+    monkeypatch.setattr(consuming, "LONGEST_POLL_MS", POLL_MS)
 
 
 @pytest.fixture

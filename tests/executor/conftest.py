@@ -10,8 +10,18 @@ import pytest
 
 from stepwire.chassis.kafka import create_topics
 from stepwire.chassis.settings import Settings
+from stepwire_executor import fetching, forms
 from tests.conftest import TEST_PARTITIONS
 from tests.executor.harness import Harness
+
+POLL_SECONDS = 0.1
+
+
+@pytest.fixture(autouse=True)
+def short_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An executor that stops waits for its poll, and here one stops at the end of every test."""
+    monkeypatch.setattr(fetching, "POLL_SECONDS", POLL_SECONDS)
+    monkeypatch.setattr(forms, "POLL_SECONDS", POLL_SECONDS)
 
 
 @pytest.fixture(scope="session")
