@@ -13,6 +13,8 @@ from tests.behaviours.doors import HttpDoor, KafkaDoor, Live
 from tests.behaviours.driver import Driver, Refused, handed_out
 from tests.behaviours.wire import error_of
 
+# A process there is not, the same one in every run: it is part of the names of tests.
+UNKNOWN = UUID(int=404)
 OVER_STATE = "x" * (3 * 1024 * 1024)
 ILLEGIBLE = [
     b"no JSON",
@@ -95,13 +97,13 @@ def test_a_legible_command_is_answered(
         ("POST", "/forms/a%00b", {"json": []}, 404),
         ("POST", "/forms/a%2Fb", {"json": []}, 404),
         ("PUT", "/processes/no-uuid/resume", {"json": []}, 404),
-        ("PUT", f"/processes/{uuid4()}/resume", {"json": []}, 404),
-        ("PUT", f"/processes/{uuid4()}/abort", {}, 404),
-        ("PATCH", f"/processes/{uuid4()}", {"json": {"note": "x"}}, 404),
-        ("GET", f"/processes/{uuid4()}", {}, 404),
+        ("PUT", f"/processes/{UNKNOWN}/resume", {"json": []}, 404),
+        ("PUT", f"/processes/{UNKNOWN}/abort", {}, 404),
+        ("PATCH", f"/processes/{UNKNOWN}", {"json": {"note": "x"}}, 404),
+        ("GET", f"/processes/{UNKNOWN}", {}, 404),
         ("GET", "/processes/?range=many", {}, 400),
         ("GET", "/processes/?filter=no_such_field,1", {}, 400),
-        ("POST", f"/processes/{uuid4()}/callback/nonsense", {"json": {}}, 404),
+        ("POST", f"/processes/{UNKNOWN}/callback/nonsense", {"json": {}}, 404),
         ("DELETE", "/no/such/path", {}, 404),
     ],
 )

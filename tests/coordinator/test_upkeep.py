@@ -7,7 +7,10 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
+
 from stepwire.chassis.settings import Settings
+from stepwire_coordinator import gauges
 from stepwire_coordinator.alarm import Alarm
 from stepwire_coordinator.applying import Applier
 from stepwire_coordinator.consuming import Consumption
@@ -17,7 +20,7 @@ from stepwire_coordinator.publishing import Publisher
 from stepwire_coordinator.retention import apply_rules
 from stepwire_coordinator.transaction import Surroundings
 from tests.coordinator.flows import modify, two_steps, with_callback
-from tests.coordinator.stage import DEADLINE_SECONDS, Stage
+from tests.coordinator.stage import DEADLINE_SECONDS, TICK_SECONDS, Stage
 
 OLD = "clock_timestamp() - interval '2 days'"
 NEW = "clock_timestamp() - interval '1 hour'"
@@ -187,8 +190,11 @@ async def test_metrics_count_what_was_committed(topics: Settings, callback: Any)
         assert (value("stepwire_batch_seconds_count") or 0) > 0
 
 
-async def test_a_locked_subscription_is_seen_in_the_gauge_of_locks(topics: Settings) -> None:
+async def test_a_locked_subscription_is_seen_in_the_gauge_of_locks(
+    topics: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The age is that of the oldest lock that is held."""
+    monkeypatch.setattr(gauges, "EVERY_SECONDS", TICK_SECONDS)
     async with Stage(topics) as stage:
         await stage.offer(modify.manifest)
         subscription_id = await stage.subscribe()

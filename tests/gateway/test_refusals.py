@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -11,6 +11,9 @@ from tests.gateway import workflows
 from tests.gateway.stage import Stage, refuse, verdict
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+# A process there is not, the same one in every run: it is part of the names of tests.
+UNKNOWN = UUID(int=404)
 
 
 def commands(stage: Stage, kind: str, outcome: str = "rejected") -> float:
@@ -38,10 +41,10 @@ async def test_what_a_form_refuses(stage: Stage, word: str, status: int, outcome
         ("POST", "/processes/nothing", [], "StartProcess", 404),
         ("POST", "/processes/nothing", {}, "StartProcess", 400),
         ("POST", "/processes/nothing?priority=x", [], "StartProcess", 400),
-        ("PUT", f"/processes/{uuid4()}/resume", [], "ResumeProcess", 404),
-        ("PUT", f"/processes/{uuid4()}/abort", None, "AbortProcess", 404),
-        ("PUT", f"/processes/{uuid4()}/skip", {"node": "1"}, "SkipStep", 404),
-        ("PATCH", f"/processes/{uuid4()}", {"note": "x"}, "AddNote", 404),
+        ("PUT", f"/processes/{UNKNOWN}/resume", [], "ResumeProcess", 404),
+        ("PUT", f"/processes/{UNKNOWN}/abort", None, "AbortProcess", 404),
+        ("PUT", f"/processes/{UNKNOWN}/skip", {"node": "1"}, "SkipStep", 404),
+        ("PATCH", f"/processes/{UNKNOWN}", {"note": "x"}, "AddNote", 404),
         ("PUT", "/settings/status", {}, "PauseEngine", 400),
     ],
 )
