@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier, get_ident
 
 import psycopg
 import pytest
 
 from stepwire.chassis.kafka import create_topics, topic_ids
 from stepwire.chassis.settings import Settings
+from stepwire_cli.backends import jars
 from stepwire_cli.backends.kafka import Kafka
 from stepwire_cli.backends.postgres import Postgres
 from stepwire_cli.backends.programs import BackendError, Program, free_port, listens
 from tests.support.backends import server_folder
 from tests.support.waiting import wait_for
 
+SECONDS = 30.0
 ORPHAN = """
 import sys, pathlib, time
 from stepwire_cli.backends.postgres import Postgres
@@ -77,6 +81,37 @@ async def test_kafka_keeps_its_data_and_its_address() -> None:
             assert server.start() == settings.kafka_bootstrap
             assert await topic_ids(settings.kafka_bootstrap, ["callbacks"]) == before
         server.stop()
+
+
+def test_the_jars_are_downloaded_once_by_those_that_start_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others wait for the first, whose files are not whole until it is done."""
+    jar = tmp_path / "kafka.jar"
+    downloads: list[Path] = []
+    together = Barrier(3)
+    looked: set[int] = set()
+    known_jars = jars.known_jars
+
+    def resolve() -> list[Path]:
+        downloads.append(jar)
+        jar.touch()
+        return [jar]
+
+    def known() -> list[Path]:
+        found = known_jars()
+        if get_ident() not in looked:
+            looked.add(get_ident())
+            together.wait(SECONDS)
+        return found
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(jars, "_resolve", resolve)
+    monkeypatch.setattr(jars, "known_jars", known)
+    with ThreadPoolExecutor(together.parties) as starters:
+        asked = [starters.submit(jars.kafka_jars) for _ in range(together.parties)]
+        assert [each.result(SECONDS) for each in asked] == [[jar]] * together.parties
+    assert downloads == [jar]
 
 
 def test_a_taken_port_is_replaced() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,15 +25,7 @@ def kafka_jars() -> list[Path]:
     Raises:
         BackendError: they are not here and cannot be downloaded.
     """
-    jars = known_jars()
-    if jars:
-        return jars
-    jars = _resolve()
-    listing = _listing()
-    unfinished = listing.with_suffix(f".{_key(map(str, jars))}.new")
-    unfinished.write_text("\n".join(str(jar) for jar in jars))
-    unfinished.replace(listing)
-    return jars
+    return known_jars() or _download_alone()
 
 
 def known_jars() -> list[Path]:
@@ -40,6 +33,22 @@ def known_jars() -> list[Path]:
     listing = _listing()
     jars = [Path(line) for line in listing.read_text().splitlines()] if listing.exists() else []
     return jars if all(jar.exists() for jar in jars) else []
+
+
+def _download_alone() -> list[Path]:
+    # Of several that start together one downloads: the others would take its unfinished files for whole ones.
+    with _listing().with_suffix(".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return known_jars() or _download()
+
+
+def _download() -> list[Path]:
+    jars = _resolve()
+    listing = _listing()
+    unfinished = listing.with_suffix(f".{_key(map(str, jars))}.new")
+    unfinished.write_text("\n".join(str(jar) for jar in jars))
+    unfinished.replace(listing)
+    return jars
 
 
 def _listing() -> Path:
