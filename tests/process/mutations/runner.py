@@ -30,7 +30,7 @@ EXAMPLES = 500
 LONGEST_SECONDS = 300
 AT_ONCE = 2
 # Other tests may run beside, and have deadlines.
-NICENESS = 15
+NICENESS = 5
 KEPT_LINES = 12
 OPTIONS = (
     *("-x", "-s", "--noconftest", "--import-mode=importlib", "-p", "no:cacheprovider", "-p", "no:terminal"),
