@@ -44,7 +44,7 @@ def parse(raw: bytes) -> Any:
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise malformed(f"the body is not JSON: {error}") from error
+        raise malformed(f"the body is not JSON: {error}" if raw.strip() else "the body is empty; send JSON") from error
 
 
 def storable(value: Any, name: str) -> bytes:
@@ -67,7 +67,7 @@ async def read_object(request: Request, limit: int) -> dict[str, Any]:
     """
     value = parse(await read_body(request, limit))
     if not isinstance(value, dict):
-        raise malformed("the body must be a JSON object")
+        raise malformed("the body must be a JSON object, as /docs shows it")
     storable(value, "body")
     return value
 

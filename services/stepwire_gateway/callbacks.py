@@ -24,7 +24,7 @@ from stepwire.data.inbox import Await, Callback, Verdict
 from stepwire_gateway import bodies
 from stepwire_gateway.background import Background
 from stepwire_gateway.database import Database, DatabaseAway
-from stepwire_gateway.problems import Problem, kafka_away, malformed, unknown_process
+from stepwire_gateway.problems import Problem, kafka_away, malformed, unknown_route
 from stepwire_gateway.sending import WAKE_UP_SECONDS
 from stepwire_gateway.tracing import current_traceparent
 
@@ -98,9 +98,13 @@ class Callbacks:
         if verdict is Verdict.ACCEPTED:
             self._background.start(self._wake_up(record))
         elif verdict is Verdict.UNKNOWN:
-            raise unknown_process()
+            raise unknown_route()
         elif verdict is Verdict.DIFFERENT:
-            raise Problem(409, verdict.value, "another body was accepted for this callback before")
+            raise Problem(
+                409,
+                verdict.value,
+                "another body was accepted for this callback before, and stays; nothing more is to be sent",
+            )
         elif verdict is Verdict.OVER:
             detail = "nobody waits for this callback any more: it timed out, was aborted, or tried again"
             raise Problem(410, verdict.value, detail)
@@ -134,7 +138,7 @@ class Callbacks:
     async def _check_awaiting(self, process_id: UUID, token: Token) -> None:
         found = await self._database.do(lambda connection: inbox.awaited(connection, process_id, token.secret_id))
         if found is None:
-            raise unknown_process()
+            raise unknown_route()
         if found != Await("awaiting_callback", f"{token.node}.2", token.attempt):
             raise Problem(409, "wrong_status", "the process does not wait for this callback")
 
@@ -144,10 +148,10 @@ class Callbacks:
         try:
             token = read_token(request.path_params["token"])
         except WrongTokenError as error:
-            raise unknown_process() from error
+            raise unknown_route() from error
         secret = self._secrets.get(token.secret_id)
         if secret is None or not verify_token(derive_key(secret, found), token):
-            raise unknown_process()
+            raise unknown_route()
         return found, token
 
 

@@ -65,7 +65,7 @@ def _with_range(chosen: Selection, text: str) -> Selection:
         raise malformed(f"range {text!r} is not written as first,last; for example range=0,50")
     first, last = int(start), int(end)
     if not first <= last <= MAX_OFFSET:
-        raise malformed(f"range {text!r} ends before it begins or is too large")
+        raise malformed(f"range {text!r} ends before it begins or is too large; for example range=0,50")
     if last - first > MAX_LIMIT:
         raise malformed(f"range {text!r} asks for more than {MAX_LIMIT} processes; ask for them in parts")
     return replace(chosen, offset=first, limit=last - first)

@@ -281,11 +281,29 @@ BESIDE: Mapping[str, Document] = {
 """What is said about routes that every service has, and FastAPI does not know."""
 
 
+_SUMMARIES: Mapping[str, str] = {
+    "POST /processes/{process_id}/callback/{token}": "Call back",
+    "POST /processes/{process_id}/callback/{token}/progress": "Tell progress",
+    "POST /processes/{workflow}": "Start a process",
+    "GET /locks": "Locks",
+    "GET /workflows": "Workflows",
+    "POST /forms/{key}": "Fill in a form",
+    "GET /forms/": "Forms",
+    "GET /events": "Follow events",
+    "GET /settings/status": "State of the engine",
+    "PUT /settings/status": "Pause the engine, or let it go on",
+    "PUT /subscriptions/{subscription_id}/set_in_sync": "Set in sync",
+}
+"""Where the name of the handler is no good headline."""
+
+
 def complete(described: Document, served: Iterable[str]) -> None:
     """Put the answers and their schemas into FastAPI's document, and the routes of BESIDE that are `served`."""
     for path, methods in described["paths"].items():
         for method, operation in methods.items():
-            known = OPERATIONS[f"{method.upper()} {path.removeprefix(PREFIX)}"]
+            name = f"{method.upper()} {path.removeprefix(PREFIX)}"
+            known = OPERATIONS[name]
+            operation["summary"] = _SUMMARIES.get(name, operation["summary"])
             operation["responses"] = {str(status): answer for status, answer in known["responses"].items()}
     beside = {path: {"get": {"tags": ["health"], **BESIDE[path]}} for path in served if path in BESIDE}
     described["paths"] |= beside

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 from fastapi import Query
@@ -18,7 +19,7 @@ from stepwire.data.process_reads import Standing
 from stepwire.process.model import FINISHED, RETRYABLE, Status
 from stepwire_gateway import bodies
 from stepwire_gateway.database import Database
-from stepwire_gateway.problems import malformed, refusal, unknown_process
+from stepwire_gateway.problems import malformed, refusal, undecided_start, unknown_process
 from stepwire_gateway.replies import Forms
 from stepwire_gateway.responses import json_response, no_content
 from stepwire_gateway.sending import GATEWAY, Sender, build_command
@@ -81,8 +82,7 @@ class Orders:
             AddNote,
             command_id=idempotency_key or str(uuid4()),
             process_id=found,
-            note=body.get("note"),
-            user=user or body.get("user"),
+            **_given(body, "note", user=user),
         )
         response = await self._send(command, found)
         return json_response({"process_id": found, "note": command.note}) if response.status_code == 204 else response  # noqa: PLR2004  # the only other is 202
@@ -98,10 +98,7 @@ class Orders:
             SkipStep,
             command_id=idempotency_key or str(uuid4()),
             process_id=found,
-            node=body.get("node"),
-            state=body.get("state", {}),
-            reason=body.get("reason"),
-            user=user or body.get("user"),
+            **_given(body, "node", "state", "reason", user=user),
         )
         return await self._send(command, found)
 
@@ -109,7 +106,9 @@ class Orders:
         """Remove a task that has ended, with its log; other processes are kept."""
         found = bodies.process_id(process_id)
         standing = await self.standing(found)
-        if standing.status is None or not standing.is_task:
+        if standing.status is None:
+            raise undecided_start()
+        if not standing.is_task:
             raise malformed("only tasks can be deleted; this process is kept for the record")
         removed = await self._database.run(lambda connection: removal.remove_task(connection, found))
         if not removed:
@@ -153,3 +152,9 @@ class Orders:
         if sent.answer is None:
             return json_response({"id": process_id}, 202, {"Location": f"/api/processes/{process_id}"})
         return no_content()
+
+
+def _given(body: Mapping[str, Any], *names: str, user: str | None) -> dict[str, Any]:
+    """What the body says of these; who asks may be told in the body too."""
+    told = {name: body[name] for name in names if name in body}
+    return {**told, "user": user or body.get("user")}

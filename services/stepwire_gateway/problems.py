@@ -102,13 +102,18 @@ def malformed(detail: str, errors: Sequence[Mapping[str, Any]] = ()) -> Problem:
 
 
 def unknown_process() -> Problem:
-    """There is no such process, or nothing at this address of it."""
+    """There is no such process."""
     return refusal(Reason.UNKNOWN_PROCESS, "there is no such process; check the id")
+
+
+def unknown_route() -> Problem:
+    """There is no such process or another token is meant: who guesses learns nothing."""
+    return refusal(Reason.UNKNOWN_PROCESS, "nobody waits at this address; use the callback route as it was handed out")
 
 
 def undecided_start() -> Problem:
     """There is no such process yet, but somebody has asked for it."""
-    detail = "the start of this process was received and is not decided yet; look again in a moment"
+    detail = "the start of this process was received and is not decided yet; look again later"
     return refusal(Reason.UNKNOWN_PROCESS, detail)
 
 
@@ -135,10 +140,16 @@ def install(app: FastAPI, count: Count) -> None:
     app.add_exception_handler(Exception, _failed)
 
 
+_SENTENCES: Mapping[int, str] = {
+    404: "there is nothing at this address; /docs shows what there is",
+    405: "this address does not take this method; /docs shows which it takes",
+}
+
+
 async def _http(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  # registered for this type alone
     word = _title(error.status_code).lower().replace(" ", "_")
-    response = Problem(error.status_code, word, str(error.detail)).response()
+    response = Problem(error.status_code, word, _SENTENCES.get(error.status_code, str(error.detail))).response()
     response.headers.update(error.headers or {})
     return response
 

@@ -22,7 +22,8 @@ def _without_nul(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_without_nul)]
-CommandId = Annotated[Text, Field(min_length=1, max_length=MAX_COMMAND_ID)]
+# The bounds before the validator: behind it they would be told as those of a list.
+CommandId = Annotated[str, Field(min_length=1, max_length=MAX_COMMAND_ID), AfterValidator(_without_nul)]
 Page = dict[str, Any]
 
 

@@ -64,8 +64,14 @@ class FormInvalid(StepwireError):  # noqa: N818
     """A page was refused: `errors` is a list of {"loc": [...], "msg": "...", "type": "..."}."""
 
     def __init__(self, errors: list[dict[str, Any]]) -> None:
-        super().__init__("; ".join(f"{' -> '.join(map(str, e['loc']))}: {e['msg']}" for e in errors))
+        super().__init__("; ".join(map(_told, errors)))
         self.errors = errors
+
+
+def _told(error: dict[str, Any]) -> str:
+    """What is wrong, behind the field it is wrong with; `__root__` is the whole input."""
+    places = [str(place) for place in error["loc"] if place != "__root__"]
+    return f"{' -> '.join(places)}: {error['msg']}" if places else str(error["msg"])
 
 
 class RetryLater(StepwireError):  # noqa: N818
