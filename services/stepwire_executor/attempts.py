@@ -25,8 +25,8 @@ RETRY_SECONDS = 0.5
 _TERMINATE = text("SELECT pg_terminate_backend(:pid)")
 
 
-class StepTimeout(StepwireError):  # noqa: N818 - named by what it is, as all errors here
-    """A step, or the group it belongs to, ran longer than it may."""
+class StepTimeout(StepwireError, TimeoutError):  # noqa: N818 - named by what it is, as all errors here
+    """A step, or the group it belongs to, ran longer than it may; policies know it as a TimeoutError."""
 
     def __init__(self, what: str, seconds: float) -> None:
         super().__init__(

@@ -297,7 +297,7 @@ def too_slow(gate: str) -> State:
     return {"slow": True}
 
 
-@step("Sleep too long, async", timeout=0.3)
+@step("Sleep too long, async", timeout=0.3, retry=Retry(on=(TimeoutError,)))
 async def too_slow_async() -> State:
     """Hang on the loop."""
     await asyncio.sleep(30)
