@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stepwire_cli.backends.jars import kafka_jars
 from stepwire_cli.backends.java import Java
-from stepwire_cli.backends.programs import Program, free_port, listens, run
+from stepwire_cli.backends.programs import Server, free_port, listens, run
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
@@ -42,31 +42,12 @@ broker.session.timeout.ms=4000
 """
 
 
-class Kafka:
+class Kafka(Server):
     """An Apache Kafka broker whose data lie in `folder`; the same folder may be started again."""
 
     def __init__(self, folder: Path, *, port: int = 0) -> None:
-        self._folder = folder.absolute()
-        self._wanted_port = port
-        self._program = Program("Apache Kafka", self._folder / "kafka.log")
+        super().__init__("Apache Kafka", folder, "kafka.log", port)
         self._java: Java | None = None
-        self._wanted = False
-        self.port = 0
-
-    @property
-    def pid(self) -> int:
-        """Process id of the broker."""
-        return self._program.pid
-
-    @property
-    def failed(self) -> bool:
-        """Whether it ended without having been told to."""
-        return self._wanted and not self._program.running
-
-    @property
-    def running(self) -> bool:
-        """Whether the broker process is there."""
-        return self._program.running
 
     @property
     def bootstrap(self) -> str:
@@ -101,15 +82,13 @@ class Kafka:
 
     def stop(self) -> None:
         """Stop in an orderly way; the first stop on a machine also writes the archive that makes later starts quick."""
-        self._wanted = False
-        self._program.stop(signal.SIGTERM, seconds=STOP_SECONDS)
+        self._end(signal.SIGTERM, STOP_SECONDS)
         if self._java is not None:
             self._java.keep(self._classes)
 
     def kill(self) -> None:
         """End it with SIGKILL; `start` recovers."""
-        self._wanted = False
-        self._program.stop(signal.SIGKILL, seconds=STOP_SECONDS)
+        self._end(signal.SIGKILL, STOP_SECONDS)
 
     @property
     def _classes(self) -> Path:

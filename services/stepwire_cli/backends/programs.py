@@ -110,6 +110,36 @@ class Program:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-TAIL_LINES:])
 
 
+class Server:
+    """A program whose data lie in `folder`, and which listens on `port`; the same folder may be started again."""
+
+    def __init__(self, program: str, folder: Path, log: str, port: int) -> None:
+        self._folder = folder.absolute()
+        self._wanted_port = port
+        self._program = Program(program, self._folder / log)
+        self._wanted = False
+        self.port = 0
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._program.pid
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended without having been told to."""
+        return self._wanted and not self._program.running
+
+    @property
+    def running(self) -> bool:
+        """Whether its process is there."""
+        return self._program.running
+
+    def _end(self, how: signal.Signals, seconds: float) -> None:
+        self._wanted = False
+        self._program.stop(how, seconds=seconds)
+
+
 def run(command: Sequence[str], *, what: str, user: User | None = None, seconds: float = 120) -> None:
     """Run a program to its end.
 
