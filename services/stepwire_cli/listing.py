@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from stepwire_cli.commands.process import STATUSES
+from stepwire.process.model import Status
 from stepwire_cli.errors import WrongUsage, near
 from stepwire_cli.gateway import Body, Gateway
 from stepwire_cli.output import SHORT_ID, console, moment, short_ids, show, status_text, table
@@ -39,8 +39,8 @@ class Wanted:
             WrongUsage: there is no such status.
         """
         for status in self.statuses:
-            if status not in STATUSES:
-                raise WrongUsage(f"{status!r} is no status of a process{near(status, list(STATUSES))}")
+            if status not in list(Status):
+                raise WrongUsage(f"{status!r} is no status of a process{near(status, list(Status))}")
         pairs = [
             ("last_status", "-".join(self.statuses)),
             ("workflow_name", "-".join(self.workflows)),

@@ -10,20 +10,6 @@ from stepwire_cli.options import Json, ProcessId, Url
 
 app = typer.Typer(help="Processes: look at them, follow them, go on with them, end them.", no_args_is_help=True)
 
-STATUSES = (
-    "created",
-    "running",
-    "suspended",
-    "waiting",
-    "awaiting_callback",
-    "failed",
-    "api_unavailable",
-    "inconsistent_data",
-    "completed",
-    "aborted",
-    "rejected",
-)
-
 
 @app.command("list", epilog="Example: stepwire process list --status failed --label order:4711 --sort started_at,desc")
 def list_processes(  # noqa: PLR0913  # one option per filter
