@@ -8,9 +8,10 @@ from uuid import UUID, uuid4
 
 import orjson
 
+from stepwire.chassis.dead_letters import dead_letter
 from stepwire.chassis.kafka import Outgoing
 from stepwire.contracts import topics
-from stepwire.contracts.base import new_id, utc_now
+from stepwire.contracts.base import new_id
 from stepwire.contracts.events import (
     COMMAND_ACCEPTED,
     COMMAND_REJECTED,
@@ -21,12 +22,11 @@ from stepwire.contracts.events import (
 from stepwire_coordinator.ledger import FinalAnswer
 from stepwire_coordinator.packing import pack
 from stepwire_coordinator.store.processes import Loaded, executed_prefix
-from stepwire_coordinator.traces import Traces, headers_of_letter
+from stepwire_coordinator.traces import Traces
 from stepwire_coordinator.transaction import Transaction
 from stepwire_coordinator.work import Origin
 
 SOURCE = "stepwire/coordinator"
-HEADER_BYTES = 4096
 
 
 @dataclass(slots=True)
@@ -168,26 +168,5 @@ def _add_feed(tx: Transaction, publication: Publication, traces: Traces) -> None
 
 
 def _add_letters(tx: Transaction, publication: Publication) -> None:
-    most = tx.surroundings.settings.max_message_bytes - HEADER_BYTES
-    for origin, error in publication.letters:
-        publication.kept.append(dead_letter(origin, str(error), most_bytes=most))
-
-
-def dead_letter(origin: Origin, error: str, *, most_bytes: int) -> Outgoing:
-    """A record nobody can use, as it came, with the reason in its headers.
-
-    One that would not fit with its headers is cut to `most_bytes`, and says how long it was.
-    """
-    headers = [
-        *headers_of_letter(origin),
-        ("x-error", error.encode()),
-        ("x-topic", origin.topic.encode()),
-        ("x-partition", str(origin.partition).encode()),
-        ("x-offset", str(origin.offset).encode()),
-        ("x-time", utc_now().isoformat().encode()),
-    ]
-    if len(origin.value) + len(origin.key or b"") > most_bytes:
-        headers.append(("x-length", str(len(origin.value)).encode()))
-    key = origin.key and origin.key[:most_bytes]
-    value = origin.value[: max(0, most_bytes - len(key or b""))]
-    return Outgoing(topics.dead_letters(origin.topic), value, key, headers)
+    limit = tx.surroundings.settings.max_message_bytes
+    publication.kept += [dead_letter(origin, error, max_message_bytes=limit) for origin, error in publication.letters]

@@ -9,13 +9,14 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from stepwire.chassis.dead_letters import HEADER_BYTES, dead_letter
 from stepwire.chassis.direct import DATABASE_ERRORS
 from stepwire.chassis.errors import KafkaUnavailable, RecordTooLarge, TopicRefused, Unreachable
 from stepwire.chassis.kafka import Outgoing, ping
 from stepwire.chassis.service import Chassis
 from stepwire.contracts import topics
 from stepwire_coordinator.directory import Directory
-from stepwire_coordinator.publication import HEADER_BYTES, Publication, dead_letter
+from stepwire_coordinator.publication import Publication
 from stepwire_coordinator.work import Origin
 
 PUBLISHED = text("DELETE FROM stepwire_engine.outbox WHERE id = ANY(CAST(:ids AS uuid[]))")
@@ -174,8 +175,7 @@ class Publisher:
         return True
 
     def _letter(self, origin: Origin, error: str) -> Outgoing:
-        most = self._chassis.settings.max_message_bytes - HEADER_BYTES
-        return dead_letter(origin, error, most_bytes=most)
+        return dead_letter(origin, error, max_message_bytes=self._chassis.settings.max_message_bytes)
 
     def _tell_buried(self, origin: Origin, error: str) -> None:
         base = origin.topic.removeprefix(self._chassis.settings.topic_prefix)

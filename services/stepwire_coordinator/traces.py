@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from stepwire.contracts.tracing import Headers, derived_traceparent, trace_headers, traceparent_in
+from stepwire.contracts.tracing import Headers, derived_traceparent, trace_headers
 from stepwire_coordinator.ledger import FinalAnswer
 from stepwire_coordinator.store.processes import Loaded
 from stepwire_coordinator.transaction import Transaction
-from stepwire_coordinator.work import Origin
 
 
 class Traces(dict[UUID, Headers]):
@@ -38,9 +37,3 @@ class Traces(dict[UUID, Headers]):
 def traceparent_of(row: Loaded) -> str:
     """The trace of a process."""
     return row.traceparent or derived_traceparent(row.process.id)
-
-
-def headers_of_letter(origin: Origin) -> Headers:
-    """A dead letter stays in the trace of its record."""
-    key = (origin.key or b"").decode("utf-8", "replace")
-    return trace_headers(traceparent_in(origin.headers), key or f"{origin.topic}/{origin.partition}/{origin.offset}")

@@ -69,7 +69,7 @@ def build(chassis: Chassis) -> Executor:
     publisher = Publisher(chassis.producer, settings.topic(topics.STEP_RESULTS), log)
     signals = Signals()
     runs = RunTasks(Runner(shop, attempts, checks, publisher, signals, log), slots, signals)
-    dead_letters = DeadLetters(chassis.producer, chassis.metrics.dead_letters, log)
+    dead_letters = DeadLetters(chassis.producer, settings, chassis.metrics.dead_letters, log)
     poller = _poller(chassis, dead_letters)
     give_up = partial(leases.run_ended, forced=False)
     claimer = Claimer(chassis.engine, UUID(chassis.instance), plans, chassis.failpoints, give_up, log)

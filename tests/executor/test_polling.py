@@ -51,8 +51,8 @@ class HeldUpConsumer:
 def poller_of(consumer: HeldUpConsumer) -> Poller:
     """A poller with this consumer."""
     log = get_logger()
-    letters: Any = None
-    dead_letters = DeadLetters(letters, Metrics().dead_letters, log)
+    nothing: Any = None
+    dead_letters = DeadLetters(nothing, nothing, Metrics().dead_letters, log)
     return Poller(lambda: consumer, ["step.commands"], dead_letters, log)
 
 

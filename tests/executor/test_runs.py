@@ -351,6 +351,20 @@ async def test_a_large_poll_is_run_by_a_small_executor(harness: Harness) -> None
             await harness.wait_results(run, 5)
 
 
+async def test_a_poison_record_that_fills_the_topic_is_put_aside_too(harness: Harness) -> None:
+    """With its headers it would be too large: what fits is kept, with its length, and the rest goes on."""
+    topic, most = harness.settings.topic("step.commands"), harness.settings.max_message_bytes
+    run, poison = Dispatch("five_steps"), b"\xff" * (most - 150)
+    await harness.insert(run)
+    good = harness.record(run)
+    async with harness.executor(), harness.tail("step.commands.dlq") as letters:
+        await harness.producer.send_all([Outgoing(topic, poison, good.key), good])
+        await harness.wait_results(run, 5)
+        letter = await letters.getone()
+    assert dict(letter.headers)["x-length"] == str(len(poison)).encode()
+    assert 0 < len(letter.value or b"") < len(poison)
+
+
 async def test_a_poison_record_is_put_aside_and_the_rest_goes_on(harness: Harness) -> None:
     """The dead letter has value and key as they came, and headers that say where from."""
     topic = harness.settings.topic("step.commands")
