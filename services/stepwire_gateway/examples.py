@@ -1,8 +1,11 @@
-"""Examples of answers, as /openapi.json and the reference show them."""
+"""Examples of answers and refusals, as /openapi.json and the reference show them."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from stepwire_gateway import shapes
 
 Example = dict[str, Any]
 
@@ -114,4 +117,88 @@ SUBSCRIPTION = {
 
 NOTED = {"process_id": PROCESS_ID, "note": "call first"}
 COUNTS = {"process_counts": {"failed": 1}, "task_counts": {}}
-READY = {"status": "ready", "dependencies": {"kafka": "ok", "postgresql": "ok"}, "reasons": {}}
+READY: Example = {"status": "ready", "dependencies": {"database": "ok", "kafka": "ok"}, "reasons": {}}
+
+
+class Refused(NamedTuple):
+    """What is said about a status, and an example of it."""
+
+    about: str
+    shape: type
+    reason: str
+    sentence: str
+
+
+REFUSALS: Mapping[int, Refused] = {
+    400: Refused(
+        "The request is malformed or its input invalid; see `validation_errors`.",
+        shapes.InvalidInput,
+        "invalid_input",
+        "node_name: field required",
+    ),
+    403: Refused("Not allowed.", shapes.Problem, "not_allowed", "you are not allowed to do this"),
+    404: Refused(
+        "There is no such workflow, form, process or subscription, or the token is wrong.",
+        shapes.Problem,
+        "unknown_process",
+        "there is no such process; check the id",
+    ),
+    408: Refused(
+        "The body took too long to arrive.",
+        shapes.Problem,
+        "too_slow",
+        "the body took too long to arrive; send it faster",
+    ),
+    409: Refused(
+        "The state of things conflicts with the wish; `holder` names who holds the lock.",
+        shapes.Conflict,
+        "command_id_reused",
+        "another command was sent under the id 'order-4711'; use a new id",
+    ),
+    410: Refused(
+        "Nobody waits for this callback any more.",
+        shapes.Problem,
+        "await_over",
+        "nobody waits for this callback any more: it timed out, was aborted, or tried again",
+    ),
+    412: Refused(
+        "The workflow's predicate refused the start.",
+        shapes.Problem,
+        "predicate_failed",
+        "a process of workflow create_node is not completed yet; wait for it or abort it",
+    ),
+    413: Refused("The body is too large.", shapes.Problem, "too_large", "the body is over 1048576 bytes; send less"),
+    429: Refused(
+        "Too many bodies are being sent at once; Retry-After says when to come again.",
+        shapes.Problem,
+        "too_many",
+        "too many bodies are being sent at once; try again",
+    ),
+    500: Refused(
+        "The form itself failed; the executor's log says why.",
+        shapes.Problem,
+        "form_failed",
+        "the form itself failed; see the executor's log",
+    ),
+    503: Refused(
+        "Not possible at the moment; Retry-After says when to come again.",
+        shapes.Problem,
+        "database_unavailable",
+        "the database cannot be reached at the moment; try again",
+    ),
+    510: Refused(
+        "The form wants another page: `form` is its JSON schema.",
+        shapes.NextPage,
+        "form_incomplete",
+        "a page is missing: send all pages",
+    ),
+}
+UNKNOWN: Mapping[str, tuple[str, str]] = {
+    "forms": ("unknown_form", "there is no form 'configure'; check its key"),
+    "subscriptions": ("unknown_subscription", "there is no such subscription; check the id"),
+}
+"""What a 404 says of other things than processes, by the tag of the operation."""
+DETAILS: Mapping[int, Example] = {
+    400: {"validation_errors": [{"loc": ["node_name"], "msg": "Field required", "type": "missing"}]},
+    510: {"form": {"type": "object", "properties": {"node_name": {"type": "string"}}}, "meta": None},
+}

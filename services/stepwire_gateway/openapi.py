@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
@@ -18,36 +19,6 @@ Shape = type | list[type] | None
 PREFIX = "/api"
 SCHEMAS = "#/components/schemas/"
 
-_TITLES: Mapping[int, tuple[str, str, type]] = {
-    400: (
-        "The request is malformed or its input invalid; see `validation_errors`.",
-        "invalid_input",
-        shapes.InvalidInput,
-    ),
-    403: ("Not allowed.", "not_allowed", shapes.Problem),
-    404: (
-        "There is no such workflow, form, process or subscription, or the token is wrong.",
-        "unknown_process",
-        shapes.Problem,
-    ),
-    408: ("The body took too long to arrive.", "too_slow", shapes.Problem),
-    409: (
-        "The state of things conflicts with the wish; `holder` names who holds the lock.",
-        "wrong_status",
-        shapes.Conflict,
-    ),
-    410: ("Nobody waits for this callback any more.", "await_over", shapes.Problem),
-    412: ("The workflow's predicate refused the start.", "predicate_failed", shapes.Problem),
-    413: ("The body is too large.", "too_large", shapes.Problem),
-    429: ("Too many bodies are being sent at once; Retry-After says when to come again.", "too_many", shapes.Problem),
-    500: ("The form itself failed; the executor's log says why.", "form_failed", shapes.Problem),
-    503: ("Not possible at the moment; Retry-After says when to come again.", "engine_paused", shapes.Problem),
-    510: ("The form wants another page: `form` is its JSON schema.", "form_incomplete", shapes.NextPage),
-}
-_DETAILS: Mapping[int, Document] = {
-    400: {"validation_errors": [{"loc": ["node_name"], "msg": "Field required", "type": "missing"}]},
-    510: {"form": {"type": "object", "properties": {"node_name": {"type": "string"}}}, "meta": None},
-}
 _HEADERS: Mapping[str, str] = {
     "Content-Range": "The part that is shown and how many there are, as `processes 0-50/1234`.",
     "ETag": "Sent back as If-None-Match it saves the body of a list that has not changed.",
@@ -86,11 +57,12 @@ def _schema(shape: Shape) -> Document:
     return {"$ref": f"{SCHEMAS}{shape.__name__}"}
 
 
-def _refusal(status: int) -> Document:
-    description, reason, shape = _TITLES[status]
-    problem = Problem(status, reason, description, **_DETAILS.get(status, {}))
+def _refusal(status: int, tag: str) -> Document:
+    about, shape, *told = examples.REFUSALS[status]
+    reason, sentence = examples.UNKNOWN.get(tag, told) if status == HTTPStatus.NOT_FOUND else told
+    problem = Problem(status, reason, sentence, **examples.DETAILS.get(status, {}))
     headers = ("Retry-After",) if "Retry-After" in problem.response().headers else ()
-    return _content(description, MEDIA_TYPE, _schema(shape), problem.body, headers)
+    return _content(about, MEDIA_TYPE, _schema(shape), problem.body, headers)
 
 
 def _body(schema: Mapping[str, Any], example: Any, *, required: bool = True) -> Document:
@@ -124,7 +96,7 @@ def _operation(
     return {
         "tags": [tag],
         "status_code": next(iter(answers)),
-        "responses": {**answers, **{status: _refusal(status) for status in refusals}},
+        "responses": {**answers, **{status: _refusal(status, tag) for status in refusals}},
         "openapi_extra": extra or None,
     }
 
@@ -254,7 +226,8 @@ OPERATIONS: Mapping[str, Document] = {
 }
 """What is said about the routes under PREFIX."""
 
-_UNREADY = {**examples.READY, "status": "not ready", "reasons": {"postgresql": "it does not answer"}}
+_GONE = {"database": "it does not answer"}
+_UNREADY = {"status": "not ready", "dependencies": {**examples.READY["dependencies"], **_GONE}, "reasons": _GONE}
 BESIDE: Mapping[str, Document] = {
     "/health/live": {
         "summary": "Live",
