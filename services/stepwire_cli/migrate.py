@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
 from alembic.util.exc import CommandError
+from psycopg.errors import LockNotAvailable
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
@@ -22,15 +24,19 @@ from sqlalchemy.pool import NullPool
 import stepwire
 from stepwire.chassis import database
 from stepwire.chassis.errors import SettingsError, Unreachable
+from stepwire.chassis.logging import get_logger
 from stepwire.flow.errors import StepwireError
 
 SCHEMA = "stepwire_engine"
 # Any number will do, so long as nobody else takes it: two upgrades at once must not both create the tables.
 ADVISORY_LOCK = 7_386_201_544
+TURN_SECONDS = 0.1
+LOCK_SECONDS = 2.0
+LOCK_PAUSE_SECONDS = 1.0
 
 
 class MigrationError(StepwireError):
-    """The database could not be brought to the wanted revision; nothing of the upgrade remains."""
+    """The database could not be brought to the wanted revision; it is at the last one that could be done."""
 
 
 class State(NamedTuple):
@@ -48,7 +54,7 @@ class State(NamedTuple):
 
 
 def upgrade(database_url: str, extra: str | None = None) -> list[str]:
-    """Upgrade the database in one transaction and return its revisions afterwards.
+    """Upgrade the database, revision by revision, and return its revisions afterwards.
 
     `extra` is STEPWIRE_MIGRATIONS: the package whose `versions` folder belongs to the author's own tables.
 
@@ -58,14 +64,14 @@ def upgrade(database_url: str, extra: str | None = None) -> list[str]:
         MigrationError: a revision failed or is unknown here.
     """
     with _migrating(database_url, extra) as (config, connection):
-        command.upgrade(config, "heads")
+        _insist(connection, lambda: command.upgrade(config, "heads"))
         return _current(connection)
 
 
 def downgrade(database_url: str, revision: str, extra: str | None = None) -> list[str]:
-    """Go back to `revision` in one transaction and return the revisions afterwards; errors as of `upgrade`."""
+    """Go back to `revision` step by step and return the revisions afterwards; errors as of `upgrade`."""
     with _migrating(database_url, extra) as (config, connection):
-        command.downgrade(config, revision)
+        _insist(connection, lambda: command.downgrade(config, revision))
         return _current(connection)
 
 
@@ -102,22 +108,58 @@ def new_revision(message: str, extra: str | None) -> Path:
 
 @contextmanager
 def _migrating(database_url: str, extra: str | None) -> Iterator[tuple[Config, Connection]]:
-    """A configuration whose commands run in one transaction, alone."""
+    """A configuration whose commands run alone; whatever they leave open is undone."""
     config = make_config(extra)
     try:
-        with _connected(database_url) as connection:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+        with _opened(database_url) as connection:
+            _wait_for_turn(connection)
+            connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_SECONDS}s'")
+            connection.commit()
             config.attributes["connection"] = connection
             yield config, connection
+            connection.commit()
     except CommandError as error:
         raise MigrationError(f"the database cannot be migrated: {error}") from error
 
 
+def _wait_for_turn(connection: Connection) -> None:
+    """Take the lock of migrations until the connection is closed.
+
+    It is tried for again and again: whoever waited for it within a statement would hold up the migration that has it,
+    as an index that is built beside writers waits for all statements begun before.
+    """
+    while not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": ADVISORY_LOCK}).scalar():
+        connection.commit()
+        time.sleep(TURN_SECONDS)
+    connection.commit()
+
+
+def _insist(connection: Connection, migrate: Callable[[], None]) -> None:
+    """Migrate; a table in use is waited for a moment at a time, for whoever comes to it meanwhile waits too."""
+    while True:
+        try:
+            migrate()
+        except OperationalError as error:
+            if not isinstance(error.orig, LockNotAvailable):
+                raise
+            connection.rollback()
+            get_logger().info("A table to be changed is in use; the migration is tried again.", action="migrate")
+            time.sleep(LOCK_PAUSE_SECONDS)
+        else:
+            return
+
+
 @contextmanager
 def _connected(database_url: str) -> Iterator[Connection]:
+    with _opened(database_url) as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def _opened(database_url: str) -> Iterator[Connection]:
     engine = create_engine(database.sync_url(database_url), poolclass=NullPool)
     try:
-        with engine.begin() as connection:
+        with engine.connect() as connection:
             yield connection
     except OperationalError as error:
         raise Unreachable("the database", database.address(database_url), _first_line(error)) from error

@@ -11,6 +11,8 @@ from testcontainers.community.postgres import PostgresContainer
 
 POSTGRES_IMAGE = "postgres:16"
 KAFKA_IMAGE = "apache/kafka:4.1.0"
+# As everywhere: a topic nobody created must stay unknown.
+NO_TOPICS_BY_CHANCE = ("KAFKA_AUTO_CREATE_TOPICS_ENABLE", "false")
 
 
 class ApacheKafkaContainer(KafkaContainer):
@@ -49,5 +51,5 @@ def postgres_container() -> Iterator[str]:
 @contextmanager
 def kafka_container() -> Iterator[str]:
     """The address of a Kafka in a container."""
-    with ApacheKafkaContainer(KAFKA_IMAGE).with_kraft() as container:
+    with ApacheKafkaContainer(KAFKA_IMAGE).with_kraft().with_env(*NO_TOPICS_BY_CHANCE) as container:
         yield container.get_bootstrap_server()
