@@ -33,6 +33,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--backend", choices=("packages", "testcontainers"), default="packages")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let a worker find what its starter has found: readline leaves the size of a terminal to those it starts."""
+    if hasattr(config, "workerinput"):
+        for name in ("COLUMNS", "LINES"):
+            os.environ.pop(name, None)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Sharing:
     """Share the tests among the workers, if there are any."""
