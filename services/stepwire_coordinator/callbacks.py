@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from stepwire.contracts.callbacks import CallbackProgress, CallbackReceived, body_hash
 from stepwire.contracts.reasons import DeadLetter
 from stepwire.contracts.tokens import Token, WrongTokenError, derive_key, read_token, verify_token
 from stepwire.process.happenings import CallbackProgressed
-from stepwire.process.model import order_of
+from stepwire.process.model import Process, order_of, top_of
 from stepwire_coordinator.store import inbox
 from stepwire_coordinator.store.inbox import Await, Received
 from stepwire_coordinator.store.processes import Loaded
@@ -84,8 +86,18 @@ async def _settle_over(tx: Transaction, items: list[tuple[CallbackItem, Await]])
             _bury(tx, item, DeadLetter.AWAIT_OVER)
         elif known[awaited] == body_hash(callback.payload):
             tx.ledger.count_callback("repeated")
+        elif _tried_again(tx.ledger.rows[awaited.process_id].process, awaited, known):
+            _bury(tx, item, DeadLetter.AWAIT_OVER)
         else:
             _bury(tx, item, DeadLetter.DIFFERENT_BODY)
+
+
+def _tried_again(process: Process, awaited: Await, known: Mapping[Await, bytes]) -> bool:
+    """Whether the step has a later attempt, with another route."""
+    at_it = top_of(process.node) == top_of(awaited.node) and process.attempt > awaited.attempt
+    return at_it or any(
+        (later.process_id, later.node) == awaited[:2] and later.attempt > awaited.attempt for later in known
+    )
 
 
 async def _settle_accepted(tx: Transaction, items: list[tuple[CallbackItem, Await]]) -> None:

@@ -3,7 +3,7 @@
 range=0,50            the first fifty
 sort=started_at,desc  pairs of field and direction
 filter=last_status,failed-waiting,isTask,false   pairs of field and value; `-` separates alternatives
-filter=process_id,0b1e4f2a   the beginning of an id, in digits alone, is enough
+filter=process_id,0b1e4f2a   the beginning of an id is enough
 filter=started_at,>=2026-01-01,started_at,<2026-02-01   times; a bare date is that day
 """
 
@@ -25,6 +25,7 @@ MAX_OFFSET = 2**31
 
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _BEGINNING = re.compile(r"[0-9a-f]{1,31}", re.IGNORECASE)
+_NO_UUID = "00000000-0000-0000-0000-000000000000"
 _DIGITS = re.compile(r"[0-9]{1,18}")
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _ALIASES = {
@@ -125,10 +126,17 @@ def _by_task(chosen: Selection, value: str) -> Selection:
 
 
 def _by_process(chosen: Selection, value: str) -> Selection:
-    if _BEGINNING.fullmatch(value):
+    if _begins_an_id(value):
         # All ids that begin so lie between these two, which the primary key finds.
-        return replace(chosen, id_range=(UUID(value.ljust(32, "0")), UUID(value.ljust(32, "f"))))
+        digits = value.replace("-", "")
+        return replace(chosen, id_range=(UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))))
     return replace(chosen, process_ids=_ids("process_id", value))
+
+
+def _begins_an_id(value: str) -> bool:
+    """Digits alone, or as they stand in an id, with its dashes."""
+    cut_off = 0 < len(value) < len(_NO_UUID) and _UUID.fullmatch(value + _NO_UUID[len(value) :])
+    return bool(cut_off or _BEGINNING.fullmatch(value))
 
 
 def _by_subscription(chosen: Selection, value: str) -> Selection:

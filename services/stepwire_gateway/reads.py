@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 from uuid import UUID
 from zlib import crc32
 
-import orjson
 from fastapi import Query
+from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import Request
 from starlette.responses import Response
 
 from stepwire.data import process_lists, process_reads
-from stepwire.data.process_lists import Totals
+from stepwire.data.process_lists import Selection, Totals
 from stepwire.data.process_reads import EngineState, Row
 from stepwire_gateway import bodies, filters, views
 from stepwire_gateway.database import Database
@@ -53,15 +53,21 @@ class Reads:
     ) -> Response:
         """A list of processes, newest first; `Content-Range` says how many there are."""
         chosen = filters.selection(range, sort, filter)
-        rows, total = await self._database.read(
-            lambda connection: process_lists.listing(connection, chosen, self._totals)
-        )
-        etag = _etag(rows, total)
+        rows, total, related = await self._database.read(lambda connection: self._listed(connection, chosen))
+        shown = json_response([views.summary(row, related[row["process_id"]]) for row in rows])
+        etag = f'W/"{crc32(shown.body, total):08x}"'
         last = chosen.offset + chosen.limit if range else chosen.offset + len(rows)
         headers = {"Content-Range": f"processes {chosen.offset}-{last}/{total}", "ETag": etag}
         if _matches(request, etag):
             return Response(status_code=304, headers=headers)
-        return json_response([views.summary(row) for row in rows], headers=headers)
+        shown.headers.update(headers)
+        return shown
+
+    async def _listed(
+        self, connection: AsyncConnection, chosen: Selection
+    ) -> tuple[Sequence[Row], int, dict[UUID, list[Row]]]:
+        rows, total = await process_lists.listing(connection, chosen, self._totals)
+        return rows, total, await process_reads.subscriptions_of(connection, rows)
 
     async def status_counts(self, _: Request) -> Response:
         """How many processes and tasks have each status."""
@@ -76,11 +82,6 @@ def engine_status(state: EngineState) -> EngineStatus:
         "RUNNING" if not state.paused else "PAUSING" if state.running else "PAUSED"
     )
     return {"global_lock": state.paused, "global_status": word, "running_processes": state.running}
-
-
-def _etag(rows: Sequence[Row], total: int) -> str:
-    shown = [(str(row["process_id"]), row["last_modified_at"]) for row in rows]
-    return f'W/"{crc32(orjson.dumps([total, shown])):08x}"'
 
 
 def _matches(request: Request, etag: str) -> bool:

@@ -47,6 +47,21 @@ class WaitingOn(TypedDict):
     again: NotRequired[bool]
 
 
+class Subscription(TypedDict):
+    """A subscription as it is stored; `insync` false: a process works on it, or left it so."""
+
+    subscription_id: UUID
+    description: str
+    status: str
+    product_id: UUID | None
+    customer_id: str
+    insync: bool
+    start_date: datetime | None
+    end_date: datetime | None
+    note: str | None
+    version: int
+
+
 class ProcessSummary(TypedDict):
     """A process as lists show it."""
 
@@ -67,6 +82,8 @@ class ProcessSummary(TypedDict):
     note: str | None
     product_id: UUID | None
     customer_id: str | None
+    subscriptions: list[Subscription]
+    form: JsonObject | None
     waiting_on: WaitingOn | None
     labels: dict[str, str]
     priority: int
@@ -96,6 +113,7 @@ class StepFacts(TypedDict):
     attempt: int | None
     retries: int
     executor: str | None
+    code_version: Annotated[str | None, Field(description="Of the code that ran it, as its manifest says.")]
     error: StepError | None
 
 
@@ -112,6 +130,7 @@ class SubStep(TypedDict):
     attempt: NotRequired[int | None]
     retries: NotRequired[int]
     executor: NotRequired[str | None]
+    code_version: NotRequired[str | None]
     error: NotRequired[StepError | None]
 
 
@@ -125,29 +144,22 @@ class Step(StepFacts):
     sub_steps: list[SubStep]
 
 
-class Subscription(TypedDict):
-    """A subscription as it is stored; `insync` false: a process works on it, or left it so."""
+class Note(TypedDict):
+    """What was not taken as progress, or was done by hand: late results, other bodies of a callback, skipped steps."""
 
-    subscription_id: UUID
-    description: str
-    status: str
-    product_id: UUID | None
-    customer_id: str
-    insync: bool
-    start_date: datetime | None
-    end_date: datetime | None
-    note: str | None
-    version: int
+    kind: str
+    body: JsonObject
+    created_by: str | None
+    created_at: datetime
 
 
 class Process(ProcessSummary):
     """A process with its steps, those done and those to come, its State, and the JSON schema of the next input."""
 
     traceback: str | None
-    subscriptions: list[Subscription]
     current_state: JsonObject
-    form: JsonObject | None
     steps: list[Step]
+    notes: list[Note]
 
 
 class StatusCounts(TypedDict):

@@ -51,9 +51,14 @@ def pending_steps(manifest: Manifest | None, node: str, attempt: int, executed: 
     if manifest is None:
         return []
     top = int(top_of(node))
-    begun = any(step["node"] == str(top) and step["attempt"] == attempt for step in executed)
+    begun = any(step["node"] == str(top) and _covers(step, attempt) for step in executed)
     first = top + 1 if begun else max(top, 1)
     return [_pending(node) for node in manifest.nodes[first - 1 :]]
+
+
+def _covers(step: Step, attempt: int) -> bool:
+    """Attempts that failed alike are one row, of the first of them."""
+    return step["attempt"] is not None and step["attempt"] <= attempt <= step["attempt"] + step["retries"]
 
 
 def _group(row: Row) -> tuple[str, int, str]:
@@ -99,6 +104,7 @@ def _facts(row: Row) -> StepFacts:
         "attempt": row["attempt"],
         "retries": row["retries"],
         "executor": row["executor"],
+        "code_version": row["code_version"],
         "error": row["error"],
     }
 
@@ -139,6 +145,7 @@ def _pending(node: ManifestNode) -> Step:
         "attempt": None,
         "retries": 0,
         "executor": None,
+        "code_version": None,
         "error": None,
         "sub_steps": [{"name": child.name, "status": PENDING, "node": child.path} for child in node.children],
     }

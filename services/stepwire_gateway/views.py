@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from stepwire.data.process_reads import Found, Row
 from stepwire.flow.manifest import Manifest
 from stepwire.process.model import FINISHED
-from stepwire_gateway.shapes import Process, ProcessSummary, Subscription
+from stepwire_gateway.shapes import Note, Process, ProcessSummary, Subscription
 from stepwire_gateway.steps import pending_steps, visible_steps
 from stepwire_gateway.waiting import waiting_on
 from stepwire_gateway.workflows import workflow_id
 
 
-def summary(process: Row) -> ProcessSummary:
+def summary(process: Row, subscriptions: Sequence[Row]) -> ProcessSummary:
     """One process in a list."""
     return {
         "process_id": process["process_id"],
@@ -31,6 +33,8 @@ def summary(process: Row) -> ProcessSummary:
         "note": process["note"],
         "product_id": process["product_id"],
         "customer_id": process["customer_id"],
+        "subscriptions": [subscription(row) for row in subscriptions],
+        "form": process["form"],
         "waiting_on": waiting_on(process),
         "labels": process["labels"],
         "priority": process["priority"],
@@ -48,12 +52,20 @@ def detail(found: Found) -> Process:
     finished = process["status"] in FINISHED
     to_come = [] if finished else pending_steps(manifest, process["node"], process["attempt"], steps)
     return {
-        **summary(process),
+        **summary(process, found.subscriptions),
         "traceback": process["traceback"],
-        "subscriptions": [subscription(row) for row in found.subscriptions],
         "current_state": state,
-        "form": process["form"],
         "steps": [*steps, *to_come],
+        "notes": [_note(row) for row in found.notes],
+    }
+
+
+def _note(row: Row) -> Note:
+    return {
+        "kind": row["kind"],
+        "body": row["body"],
+        "created_by": row["created_by"],
+        "created_at": row["created_at"],
     }
 
 

@@ -29,10 +29,10 @@ def _of_a_run(process: Row) -> WaitingOn | None:
     """A run is dispatched or under way: it waits while nobody has taken it, or in a long step."""
     if process["claimed_by"] is not None:
         return _long_step(process) if process["step_since"] is not None else None
-    if process["served"] is None:
-        return None
     if process["paused"]:
         return _about("pause", "the engine is paused")
+    if process["served"] is None:
+        return None
     if not process["served"]:
         return _about("executor", f"an executor for {process['workflow']}")
     return _about("queue", f"a free executor of queue {process['queue']}")

@@ -200,7 +200,10 @@ _COLUMNS = ("status", "waiting_on", "runnable", "last_step", "assignee", "deadli
 
 def _row(seq: int, logged: Logged) -> dict[str, Any]:
     entry = logged.entry
-    names = ("node", "name", "status", "attempt", "error", "started_at", "completed_at", "executor", "created_by")
+    names = (
+        *("node", "name", "status", "attempt", "error", "started_at", "completed_at", "executor", "created_by"),
+        "code_version",
+    )
     facts = {name: getattr(entry, name) for name in names}
     delta = {"set": entry.set, "removed": list(entry.removed)}
     return {**facts, "seq": seq, "retries": logged.retries, "delta": delta}

@@ -287,6 +287,13 @@ def refused(answering: Driver, process_id: UUID, route: str, payload: dict[str, 
     return told.value.status
 
 
+def over(answering: Driver, process_id: UUID, route: str, payload: dict[str, Any]) -> bool:
+    """Whether a callback is refused because its await is over."""
+    with pytest.raises(Refused) as told:
+        answering.post_callback(process_id, route, payload)
+    return (told.value.status, told.value.reason) in ((410, "await_over"), (None, "await_over"))
+
+
 def test_c27_a_wrong_token_changes_nothing(answering: Driver) -> None:
     """Altered, or of another process."""
     (process_id, route), (other, another) = awaiting(answering, "c25_one"), awaiting(answering, "c25_one")
@@ -311,6 +318,35 @@ def test_c28_what_comes_too_late_is_refused(answering: Driver) -> None:
     answering.wait(late, "aborted")
     assert refused(answering, late, new, {"n": 1}) in (410, None)
     assert "callback_result" not in answering.wait(late).state
+
+
+def test_c26_the_token_of_an_answer_that_was_not_good_is_over(answering: Driver) -> None:
+    """Another body for it is told that the step was tried again, the same body nothing new; ended or not."""
+    process_id, old = awaiting(answering, "c25_one")
+    answering.post_callback(process_id, old, {"good": False})
+    answering.wait(process_id, "failed")
+    answering.resume(process_id)
+    new = handed_out(answering.wait(process_id, "awaiting_callback"))
+    assert over(answering, process_id, old, {"good": True})
+    answering.post_callback(process_id, old, {"good": False})
+    assert answering.wait(process_id).status == "awaiting_callback"
+    answering.post_callback(process_id, new, {"good": True})
+    answering.wait(process_id, "completed")
+    assert over(answering, process_id, old, {"good": True})
+
+
+def test_c26_the_token_of_an_answer_that_was_not_good_is_over_by_kafka(
+    http: HttpDoor, kafka: KafkaDoor, live: Live
+) -> None:
+    """The dead letter has the same word."""
+    process_id, old = awaiting(http, "c25_one")
+    http.post_callback(process_id, old, {"good": False})
+    http.wait(process_id, "failed")
+    http.resume(process_id)
+    http.wait(process_id, "awaiting_callback")
+    kafka.post_callback(process_id, old, {"good": True})
+    assert dead_letter(live, process_id) == "await_over"
+    http.abort(process_id)
 
 
 def test_c29_another_body_is_refused_and_the_same_is_not(answering: Driver) -> None:

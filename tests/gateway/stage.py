@@ -42,9 +42,9 @@ WAIT_SECONDS = 20.0
 FIELDS = {
     *("process_id", "workflow_id", "workflow_name", "workflow_target", "is_task", "last_status", "last_step"),
     *("assignee", "created_by", "started_at", "last_modified_at", "failed_reason", "note", "product_id"),
-    *("customer_id", "waiting_on", "labels", "priority", "attempt", "progress"),
+    *("customer_id", "subscriptions", "form", "waiting_on", "labels", "priority", "attempt", "progress"),
 }
-DETAIL_FIELDS = {"traceback", "subscriptions", "current_state", "form", "steps"}
+DETAIL_FIELDS = {"traceback", "current_state", "steps", "notes"}
 
 Script = Callable[[dict[str, Any]], dict[str, Any] | None]
 
@@ -165,11 +165,13 @@ class Stage:
         """Append rows to the log of a process."""
         for row in rows:
             values = {"status": "success", "attempt": 1, "delta": {}, "error": None, "body_hash": None, **row}
+            values = {"retries": 0, "code_version": None, **values}
             values.setdefault("name", f"node {values['node']}")
             await self.sql(
                 "INSERT INTO stepwire_engine.process_steps (process_id, seq, node, name, status, attempt, epoch, "
-                "delta, error, body_hash, started_at, completed_at, executor, created_by) "
+                "retries, code_version, delta, error, body_hash, started_at, completed_at, executor, created_by) "
                 "SELECT CAST(:process_id AS uuid), count(*) + 1, :node, :name, :status, :attempt, 1, "
+                "CAST(:retries AS integer), CAST(:code_version AS text), "
                 "CAST(CAST(:delta AS text) AS jsonb), CAST(CAST(:error AS text) AS jsonb), CAST(:body_hash AS bytea), "
                 "clock_timestamp(), clock_timestamp(), 'executor-1', :created_by FROM stepwire_engine.process_steps "
                 "WHERE process_id = CAST(:process_id AS uuid)",

@@ -55,6 +55,8 @@ async def test_lists_are_filtered_sorted_and_cut(stage: Stage) -> None:
     assert set(await ids("last_status,rejected-failed", "is_task,no")) == {str(made[0]), str(made[3])}
     assert await ids(f"workflowName,{other.workflow}") == [str(tasks[0])]
     assert set(await ids(f"processId,{made[0]}-{made[1]}")) == {str(made[0]), str(made[1])}
+    for digits in (8, 9, 12, 20, 35):
+        assert await ids(f"process_id,{str(made[0])[:digits]}") == [str(made[0])]
     assert await ids("target,SYSTEM") == [str(tasks[0])]
     assert await ids("isTask,false", sort="priority,asc") == [str(found) for found in made[:3]]
     assert await ids("isTask,false", sort="priority,desc", range="1,2") == [str(made[1])]
@@ -91,6 +93,22 @@ async def test_an_unchanged_list_is_not_sent_again(stage: Stage) -> None:
         id=process_id,
     )
     assert (await stage.http.get("/api/processes/", params=params, headers=headers)).status_code == 200
+
+
+async def test_a_list_is_another_one_when_a_note_or_a_subscription_in_it_is(stage: Stage) -> None:
+    """Its tag is about all that it shows."""
+    manifest, subscription = await stage.offer(workflows.plain()), uuid4()
+    await stage.sql("INSERT INTO subscriptions (subscription_id) VALUES (:s)", s=subscription)
+    process_id = await stage.process(manifest, subscription_id=subscription)
+    params = {"filter": f"workflow,{manifest.workflow}"}
+    for statement, changed in (
+        ("UPDATE subscriptions SET description = 'moved' WHERE subscription_id = :s", subscription),
+        ("UPDATE stepwire_engine.processes SET note = 'call Joe' WHERE process_id = :s", process_id),
+    ):
+        headers = {"If-None-Match": (await stage.http.get("/api/processes/", params=params)).headers["etag"]}
+        assert (await stage.http.get("/api/processes/", params=params, headers=headers)).status_code == 304
+        await stage.sql(statement, s=changed)
+        assert (await stage.http.get("/api/processes/", params=params, headers=headers)).status_code == 200
 
 
 async def test_every_filter_and_sort_there_is(stage: Stage) -> None:

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 STEP_FIELDS = {
     *("step_id", "name", "status", "started", "completed", "created_by", "state", "state_delta"),
-    *("node", "attempt", "retries", "executor", "error", "sub_steps"),
+    *("node", "attempt", "retries", "executor", "code_version", "error", "sub_steps"),
 }
 
 
@@ -98,6 +98,38 @@ async def test_failed_attempts_stay_visible(stage: Stage) -> None:
     ]
 
 
+async def test_attempts_that_failed_alike_are_one_step(stage: Stage) -> None:
+    """The row that counts them is the attempt the process stands in, and what follows it is to come."""
+    process_id = await stage.process(await stage.offer(workflows.plain()), node="2", attempt=3, status="failed")
+    await stage.log(process_id, {"node": "1"}, {"node": "2", "status": "failed", "retries": 2, "code_version": "c0de"})
+    steps = (await read(stage, process_id))["steps"]
+    assert [(step["node"], step["status"]) for step in steps] == [
+        *(("1", "success"), ("2", "failed"), ("3", "pending"), ("4", "pending"))
+    ]
+    assert (steps[1]["attempt"], steps[1]["retries"], steps[1]["code_version"]) == (1, 2, "c0de")
+    await stage.update(process_id, status="running", attempt=4)
+    steps = (await read(stage, process_id))["steps"]
+    assert [(step["node"], step["status"]) for step in steps][1:3] == [("2", "failed"), ("2", "pending")]
+
+
+async def test_notes_tell_what_was_done_by_hand_or_came_too_late(stage: Stage) -> None:
+    """Each with its author and time, the oldest first."""
+    process_id = await stage.process(await stage.offer(workflows.plain()), status="aborted")
+    for kind, by in (("step_skipped", "jane"), ("late_result", None)):
+        await stage.sql(
+            "INSERT INTO stepwire_engine.process_notes (process_id, kind, body, created_by) VALUES (:p, :k, :b, :by)",
+            p=process_id,
+            k=kind,
+            b='{"node": "2"}',
+            by=by,
+        )
+    notes = (await read(stage, process_id))["notes"]
+    assert [(note["kind"], note["body"], note["created_by"]) for note in notes] == [
+        *(("step_skipped", {"node": "2"}, "jane"), ("late_result", {"node": "2"}, None))
+    ]
+    assert all(note["created_at"] for note in notes)
+
+
 async def test_what_an_input_step_waited_for_is_replaced(stage: Stage) -> None:
     """Of a suspended step only its outcome is shown, with who gave the input."""
     manifest = await stage.offer(workflows.with_callback())
@@ -153,6 +185,7 @@ async def test_subscriptions_are_shown(stage: Stage) -> None:
     for subscription in (own, other):
         found = await listed(stage, filter=f"subscription_id,{subscription}")
         assert [process["process_id"] for process in found] == [str(process_id)]
+        assert found[0]["subscriptions"] == body["subscriptions"]
 
 
 async def test_a_rejected_start_is_shown_by_its_id_alone(stage: Stage) -> None:

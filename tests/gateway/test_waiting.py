@@ -114,3 +114,14 @@ async def test_a_long_step_is_told(stage: Stage) -> None:
     await stage.log(process_id, {"node": "1"})
     await stage.update(process_id, log_seq=1)
     assert (await read(stage, process_id))["waiting_on"] is None
+
+
+async def test_a_paused_run_says_so_at_once(stage: Stage) -> None:
+    """Whoever looks just after the pause is not told that it makes progress."""
+    await stage.sql("UPDATE stepwire_engine.engine_settings SET paused = true")
+    try:
+        run = {"status": "running", "runnable": True, "epoch": 1, "node": "2"}
+        shown = await waiting_on(stage, "dispatched_at = clock_timestamp()", **run)
+    finally:
+        await stage.sql("UPDATE stepwire_engine.engine_settings SET paused = false")
+    assert (shown["kind"], shown["detail"]) == ("pause", "the engine is paused")

@@ -80,6 +80,15 @@ _KNOWN_HASH = text(
     LIMIT 1
     """
 )
+# A group raises the attempt of all that is in it, and the top node has the attempt of its process.
+_TRIED_AGAIN = text(
+    """
+    SELECT EXISTS (SELECT FROM stepwire_engine.processes WHERE process_id = :process_id AND attempt > :attempt
+                     AND split_part(node, '.', 1) = split_part(:node, '.', 1))
+        OR EXISTS (SELECT FROM stepwire_engine.process_steps WHERE process_id = :process_id AND attempt > :attempt
+                     AND (node = :node OR starts_with(node, :node || '.')))
+    """
+)
 _AWAIT = text(
     """
     SELECT status, node, attempt FROM stepwire_engine.processes
@@ -114,4 +123,7 @@ async def _compare(connection: Connection, callback: Callback) -> Verdict:
     known = (await connection.execute(_KNOWN_HASH, place)).scalar()
     if known is None:
         return Verdict.OVER
-    return Verdict.REPEAT if bytes(known) == callback.body_hash else Verdict.DIFFERENT
+    if bytes(known) == callback.body_hash:
+        return Verdict.REPEAT
+    tried_again = (await connection.execute(_TRIED_AGAIN, place)).scalar_one()
+    return Verdict.OVER if tried_again else Verdict.DIFFERENT

@@ -14,6 +14,7 @@ Row = dict[str, Any]
 
 UNCLAIMED_SECONDS = 2.0
 LONG_STEP_SECONDS = 60.0
+MOST_NOTES = 100
 
 # What a process waits for is told from its row, its claim and the executors that live.
 COLUMNS = """
@@ -57,8 +58,17 @@ _ONE = text(
 )
 _STEPS = text(
     """
-    SELECT seq, node, name, status, attempt, retries, delta, error, started_at, completed_at, executor, created_by
+    SELECT seq, node, name, status, attempt, retries, delta, error, started_at, completed_at, executor, created_by,
+        code_version
     FROM stepwire_engine.process_steps WHERE process_id = :process_id ORDER BY seq
+    """
+)
+_NOTES = text(
+    """
+    SELECT kind, body, created_by, created_at FROM (
+        SELECT id, kind, body, created_by, created_at FROM stepwire_engine.process_notes
+        WHERE process_id = :process_id ORDER BY id DESC LIMIT :most_notes) AS newest
+    ORDER BY id
     """
 )
 _SUBSCRIPTIONS = text(
@@ -142,6 +152,7 @@ class Found:
     process: Row
     steps: Sequence[Row]
     subscriptions: Sequence[Row]
+    notes: Sequence[Row]
 
 
 async def one(connection: AsyncConnection, process_id: UUID) -> Found | None:
@@ -150,9 +161,18 @@ async def one(connection: AsyncConnection, process_id: UUID) -> Found | None:
     if not processes:
         return None
     steps = await rows_of(connection, _STEPS, {"process_id": process_id})
-    ids = _related(processes[0])
-    subscriptions = await rows_of(connection, _SUBSCRIPTIONS, {"ids": ids}) if ids else []
-    return Found(processes[0], steps, subscriptions)
+    notes = await rows_of(connection, _NOTES, {"process_id": process_id, "most_notes": MOST_NOTES})
+    subscriptions = await subscriptions_of(connection, processes)
+    return Found(processes[0], steps, subscriptions[process_id], notes)
+
+
+async def subscriptions_of(connection: AsyncConnection, processes: Sequence[Row]) -> dict[UUID, list[Row]]:
+    """The subscriptions that each of `processes` is about, as they are stored, by the id of the process."""
+    related = {process["process_id"]: _related(process) for process in processes}
+    ids = sorted({subscription_id for of_one in related.values() for subscription_id in of_one})
+    rows = await rows_of(connection, _SUBSCRIPTIONS, {"ids": ids}) if ids else []
+    found = {row["subscription_id"]: row for row in rows}
+    return {process_id: [found[one] for one in of_one if one in found] for process_id, of_one in related.items()}
 
 
 async def subscription(connection: AsyncConnection, subscription_id: UUID) -> Row | None:

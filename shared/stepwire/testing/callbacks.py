@@ -18,7 +18,7 @@ from stepwire.contracts.tokens import (
 )
 from stepwire.process import Process
 from stepwire.process.happenings import CallbackProgressed
-from stepwire.process.model import Status, order_of, parent_of
+from stepwire.process.model import Status, order_of, parent_of, top_of
 from stepwire.testing.core import SECRET, SECRET_ID, Core
 from stepwire.testing.errors import Refused
 from stepwire.testing.records import Early, Record
@@ -36,9 +36,10 @@ def post(core: Core, process_id: UUID, payload: dict[str, Any], route: str | Non
         token = _token(record, route)
         place = (token.node, token.attempt)
         if (known := record.accepted.get(place)) is not None:
-            if known != digest:
+            if known != digest and not _tried_again(record, token):
                 raise Refused(DeadLetter.DIFFERENT_BODY, "another answer was accepted for this callback before")
-            return
+            if known == digest:
+                return
         if _is_over(record.process, token):
             raise Refused(DeadLetter.AWAIT_OVER, "nobody waits for this callback any more")
         record.accepted[place] = digest
@@ -82,6 +83,13 @@ def _awaited(process: Process) -> str:
         )
         raise Refused(Reason.WRONG_STATUS, detail)
     return route_of(process.id, parent_of(process.node), process.attempt)
+
+
+def _tried_again(record: Record, token: Token) -> bool:
+    """Whether the step has a later attempt, with another route."""
+    process = record.process
+    at_it = top_of(process.node) == top_of(token.node) and process.attempt > token.attempt
+    return at_it or any(node == token.node and attempt > token.attempt for node, attempt in record.accepted)
 
 
 def _is_over(process: Process, token: Token) -> bool:
