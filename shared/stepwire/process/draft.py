@@ -44,6 +44,19 @@ class Draft:
         """Work on the subscription that `values` name, if they name one."""
         self.change(subscription_id=subscription_of(values) or self.process.subscription_id)
 
+    def entry(self, node: str, name: str, status: str, **more: Any) -> LogEntry:
+        """A fact of this moment, with attempt and epoch of the process."""
+        return LogEntry(
+            node=node,
+            name=name,
+            status=status,
+            attempt=self.process.attempt,
+            epoch=self.process.epoch,
+            started_at=self.now,
+            completed_at=self.now,
+            **more,
+        )
+
     def log(self, entry: LogEntry) -> None:
         """Add a fact to the log and remember the step's name."""
         self.decision.entries.append(entry)
@@ -87,6 +100,11 @@ class Draft:
             waiting_on=self.process.waiting_on if waits else None,
             queue=self._queue(),
         )
+
+    def take_back(self) -> None:
+        """Whoever has claimed the process loses it: a new epoch, older claims revoked."""
+        self.decision.revoke = self.process.runnable
+        self.change(epoch=self.process.epoch + 1)
 
     def timer(self, kind: str, delay_seconds: float) -> datetime:
         """Set a timer of this epoch; returns when it is due."""

@@ -6,7 +6,7 @@ from stepwire.contracts.commands import AbortProcess, AddNote, ResumeProcess, Sk
 from stepwire.contracts.reasons import Reason
 from stepwire.flow.manifest import ManifestNode
 from stepwire.flow.types import NodeKind
-from stepwire.process.decision import Decision, InputGiven, LogEntry
+from stepwire.process.decision import Decision, InputGiven
 from stepwire.process.draft import Draft
 from stepwire.process.model import FINISHED, RETRYABLE, START_CHECK, Process, Status, parent_of, top_of
 from stepwire.process.starting import refuse_start
@@ -33,8 +33,9 @@ def abort(process: Process, command: AbortProcess, draft: Draft) -> Decision:
     if process.status is Status.CREATED and process.pending_command is not None:
         return _abort_unaccepted(draft)
     draft.settle_pending(reason=Reason.WRONG_STATUS, detail=f"aborted by {user} meanwhile")
-    draft.log(_aborted_entry(draft, user, command.reason))
-    _take_back(draft)
+    error = {"class_name": "UserAborted", "message": command.reason} if command.reason else None
+    draft.log(draft.entry(process.node, "User aborted", "abort", error=error, created_by=user))
+    draft.take_back()
     draft.finish(Status.ABORTED)
     draft.change(failed_reason=f"User aborted: {command.reason}" if command.reason else None)
     draft.emit("aborted")
@@ -49,19 +50,7 @@ def skip(process: Process, command: SkipStep, draft: Draft) -> Decision:
         return draft.decision
     user = command.user or command.source
     node = _by_hand(process, command)
-    draft.log(
-        LogEntry(
-            node=node.path,
-            name=node.name,
-            status="skipped",
-            attempt=process.attempt,
-            epoch=process.epoch,
-            set=command.state,
-            started_at=draft.now,
-            completed_at=draft.now,
-            created_by=user,
-        ),
-    )
+    draft.log(draft.entry(node.path, node.name, "skipped", set=command.state, created_by=user))
     # The whole of what is named is done by hand: what follows it is next, not what is left of it.
     draft.change(node=node.path)
     draft.note("step_skipped", {"node": node.path, "reason": command.reason}, user)
@@ -112,29 +101,9 @@ def _retry(draft: Draft, command: ResumeProcess) -> Decision:
     return retried(draft)
 
 
-def _take_back(draft: Draft) -> None:
-    """Whoever has claimed the process loses it: a new epoch, older claims revoked."""
-    draft.decision.revoke = draft.process.runnable
-    draft.change(epoch=draft.process.epoch + 1)
-
-
 def _abort_unaccepted(draft: Draft) -> Decision:
-    _take_back(draft)
+    draft.take_back()
     return refuse_start(draft, Reason.WRONG_STATUS, "aborted before its start was accepted")
-
-
-def _aborted_entry(draft: Draft, user: str, reason: str | None) -> LogEntry:
-    return LogEntry(
-        node=draft.process.node,
-        name="User aborted",
-        status="abort",
-        attempt=draft.process.attempt,
-        epoch=draft.process.epoch,
-        error={"class_name": "UserAborted", "message": reason} if reason else None,
-        started_at=draft.now,
-        completed_at=draft.now,
-        created_by=user,
-    )
 
 
 def _why_not_skip(process: Process, command: SkipStep) -> str | None:

@@ -52,7 +52,7 @@ def callback_arrived(process: Process, event: CallbackArrived, draft: Draft) -> 
     if event.too_large:
         message = f"State would grow over its limit by the callback under key '{key}'"
         return _fail_await(draft, "StateTooLarge", message, event.source)
-    entry = _await_entry(draft, node.name, "awaiting_callback", event.source)
+    entry = draft.entry(node.path, node.name, "awaiting_callback", created_by=event.source)
     draft.log(_with_callback(entry, None if node.focused else key, event))
     draft.stop(Status.RUNNING, progress=None)
     draft.change(state_bytes=process.state_bytes + event.payload_bytes)
@@ -234,20 +234,6 @@ def _awaits(process: Process, node: str, attempt: int) -> bool:
     return process.status is Status.AWAITING_CALLBACK and parent_of(process.node) == node and process.attempt == attempt
 
 
-def _await_entry(draft: Draft, name: str, status: str, by: str | None) -> LogEntry:
-    process = draft.process
-    return LogEntry(
-        node=parent_of(process.node),
-        name=name,
-        status=status,
-        attempt=process.attempt,
-        epoch=process.epoch,
-        started_at=draft.now,
-        completed_at=draft.now,
-        created_by=by,
-    )
-
-
 def _with_callback(entry: LogEntry, key: str | None, event: CallbackArrived) -> LogEntry:
     """The payload under its key; behind a lens, which is the author's code, an executor has to put it there."""
     if key is None:
@@ -257,7 +243,7 @@ def _with_callback(entry: LogEntry, key: str | None, event: CallbackArrived) -> 
 
 def _fail_await(draft: Draft, class_name: str, message: str, by: str | None) -> Decision:
     node = draft.process.manifest.node(parent_of(draft.process.node))
-    entry = _await_entry(draft, node.name, "failed", by)
+    entry = draft.entry(node.path, node.name, "failed", created_by=by)
     _fail(draft, entry, class_name, message)
     return draft.decision
 
@@ -273,8 +259,7 @@ def _lost_for_good(draft: Draft, executor: str, lost: int) -> Decision:
 
 def _take_away(draft: Draft, reason: Reason, class_name: str, message: str, executor: str | None) -> Decision:
     """Fail the process, and let whoever has claimed it meanwhile lose it."""
-    draft.decision.revoke = draft.process.runnable
-    draft.change(epoch=draft.process.epoch + 1)
+    draft.take_back()
     return _fail_here(draft, reason, class_name, message, executor)
 
 
@@ -283,16 +268,7 @@ def _fail_here(draft: Draft, reason: Reason, class_name: str, message: str, exec
     process = draft.process
     if process.status is Status.CREATED:
         return refuse_start(draft, reason, message)
-    entry = LogEntry(
-        node=process.node,
-        name=process.manifest.node(process.node).name,
-        status="failed",
-        attempt=process.attempt,
-        epoch=process.epoch,
-        started_at=draft.now,
-        completed_at=draft.now,
-        executor=executor,
-    )
+    entry = draft.entry(process.node, process.manifest.node(process.node).name, "failed", executor=executor)
     draft.settle_pending(reason=reason, detail=f"the input could not be checked: {message}")
     _fail(draft, entry, class_name, message)
     return draft.decision

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
 from uuid import UUID
 
 from stepwire.flow.manifest import Manifest, ManifestNode
 from stepwire.flow.types import NodeKind
-from stepwire.process.decision import Decision, LockWish, LogEntry
+from stepwire.process.decision import Decision, LockWish
 from stepwire.process.draft import Draft
 from stepwire.process.holding import (
     first_lost,
@@ -118,7 +116,7 @@ def grant(draft: Draft) -> Decision:
 
 def skip_engine_node(draft: Draft, node: ManifestNode) -> Decision:
     """Its condition was false."""
-    draft.log(_entry(draft, node, "skipped"))
+    draft.log(draft.entry(node.path, node.name, "skipped"))
     return go_on(draft, continued=False)
 
 
@@ -128,7 +126,7 @@ def unlocked(draft: Draft) -> Decision:
     key = subscription_lock(draft.process.subscription_id) if draft.process.subscription_id else ""
     kept = tuple(held for held in draft.process.held_locks if key_of(held) != key)
     draft.change(held_locks=kept, waiting_on=None, failed_reason=None, traceback=None)
-    draft.log(_entry(draft, node, "success"))
+    draft.log(draft.entry(node.path, node.name, "success"))
     return go_on(draft, continued=False)
 
 
@@ -159,7 +157,7 @@ def acquired(draft: Draft, node: ManifestNode, key: str) -> Decision:
     if taken not in held:
         draft.change(held_locks=(*held, taken))
     draft.change(waiting_on=None, failed_reason=None, traceback=None)
-    draft.log(replace(_entry(draft, node, "success"), name=f"Lock {name_of(key)}"))
+    draft.log(draft.entry(node.path, f"Lock {name_of(key)}", "success"))
     return go_on(draft, continued=False)
 
 
@@ -168,14 +166,14 @@ def freed(draft: Draft, node: ManifestNode, key: str) -> Decision:
     left = hold(key, taken_before(draft.process.manifest, node.path))
     kept = tuple(held for held in draft.process.held_locks if held != left)
     draft.change(held_locks=kept, waiting_on=None, failed_reason=None, traceback=None)
-    draft.log(replace(_entry(draft, node, "success"), name=f"Unlock {name_of(key)}"))
+    draft.log(draft.entry(node.path, f"Unlock {name_of(key)}", "success"))
     return go_on(draft, continued=False)
 
 
 def fail_engine_node(draft: Draft, node: ManifestNode, message: str) -> Decision:
     """An engine node could not be performed; a retry tries again."""
     error = {"class_name": "LockError", "message": message}
-    draft.log(_entry(draft, node, "failed", error=error))
+    draft.log(draft.entry(node.path, node.name, "failed", error=error))
     draft.stop(Status.FAILED, failed_reason=message, traceback=None, waiting_on=None)
     draft.emit("failed")
     return draft.decision
@@ -194,7 +192,7 @@ NO_SUBSCRIPTION = (
 
 
 def _start(draft: Draft, node: ManifestNode) -> Decision:
-    draft.log(_entry(draft, node, "success"))
+    draft.log(draft.entry(node.path, node.name, "success"))
     return go_on(draft, continued=False)
 
 
@@ -203,7 +201,7 @@ def _relate(draft: Draft, node: ManifestNode) -> Decision:
         return fail_engine_node(draft, node, NO_SUBSCRIPTION)
     draft.decision.relations.append(draft.process.subscription_id)
     draft.change(failed_reason=None, traceback=None)
-    draft.log(_entry(draft, node, "success"))
+    draft.log(draft.entry(node.path, node.name, "success"))
     return go_on(draft, continued=False)
 
 
@@ -273,12 +271,12 @@ def subscription_wish(process: Process, *, take: bool, checked: bool = True) -> 
 
 
 def _done(draft: Draft, node: ManifestNode) -> Decision:
-    draft.log(_entry(draft, node, "complete"))
+    draft.log(draft.entry(node.path, node.name, "complete"))
     return complete(draft)
 
 
 def _abort(draft: Draft, node: ManifestNode) -> Decision:
-    draft.log(_entry(draft, node, "abort"))
+    draft.log(draft.entry(node.path, node.name, "abort"))
     draft.finish(Status.ABORTED)
     draft.emit("aborted")
     return draft.decision
@@ -289,25 +287,6 @@ def _wish(draft: Draft, *, take: bool, checked: bool = True) -> Decision:
         draft.change(runnable=False)
         draft.decision.lock = subscription_wish(draft.process, take=take, checked=checked)
     return draft.decision
-
-
-def _entry(
-    draft: Draft,
-    node: ManifestNode,
-    status: str,
-    error: dict[str, Any] | None = None,
-) -> LogEntry:
-    process = draft.process
-    return LogEntry(
-        node=node.path,
-        name=node.name,
-        status=status,
-        attempt=process.attempt,
-        epoch=process.epoch,
-        error=error,
-        started_at=draft.now,
-        completed_at=draft.now,
-    )
 
 
 def retried(draft: Draft) -> Decision:
