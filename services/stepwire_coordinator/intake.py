@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from aiokafka import ConsumerRecord
 from pydantic import ValidationError
 
@@ -78,10 +76,6 @@ class Intake:
             self.dead.append((origin, DeadLetter.MALFORMED))
         else:
             self.work.callbacks.append(item)
-
-    def starting(self) -> set[UUID]:
-        """Processes that are started by this very poll."""
-        return {s.process_id for s in self.work.starts() if s.process_id is not None}
 
 
 def read_result(origin: Origin, *, kept: bool = False) -> ResultItem | None:

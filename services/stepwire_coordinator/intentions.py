@@ -65,7 +65,7 @@ async def settle_commands(tx: Transaction) -> None:
         if item.command.command_id in seen:
             _settle_double(tx, item.command)
         elif _is_new(tx, item, standing):
-            await _settle(tx, item, standing)
+            await _settle(tx, item.command, standing)
         seen.add(item.command.command_id)
 
 
@@ -160,14 +160,13 @@ def _repeat(tx: Transaction, command_id: str, standing: Standing) -> None:
     tx.ledger.answers.append(given)
 
 
-async def _settle(tx: Transaction, item: CommandItem, standing: Standing) -> None:
-    command = item.command
+async def _settle(tx: Transaction, command: AnyCommand, standing: Standing) -> None:
     if command.reply_to:
         tx.ledger.replies[command.command_id] = command.reply_to
     if isinstance(command, StartProcess):
         _start(tx, command, standing)
     elif isinstance(command, ProcessOrder):
-        _order(tx, item, standing)
+        _order(tx, command, standing)
     else:
         await ENGINE_ORDERS[type(command)](tx, command)
 
@@ -220,10 +219,7 @@ def _trace_of(tx: Transaction, given: str | None, process_id: UUID) -> str | Non
     return derived_traceparent(process_id, sampled=True) if tx.surroundings.settings.tracing else None
 
 
-def _order(tx: Transaction, item: CommandItem, standing: Standing) -> None:
-    command = item.command
-    if not isinstance(command, ProcessOrder):
-        return
+def _order(tx: Transaction, command: ProcessOrder, standing: Standing) -> None:
     if tx.advance_if_here(command.process_id, command):
         tx.ledger.pending.append(command.command_id)
     elif tx.is_unknown(command.process_id) and tx.now - standing.received_at > UNKNOWN_KEPT:
