@@ -276,18 +276,20 @@ def test_a_command_is_done_once() -> None:
 
 
 def test_a_failure_can_be_looked_at_and_retried() -> None:
-    """Identical failures count up; an abort ends it; a note is kept."""
+    """Identical failures count up; an abort ends it; a note is kept, and who asked for the retry."""
     result = run_workflow(breaking)
     assert_failed(result)
     error = extract_error(result) or {}
     assert (error["class_name"], error["message"]) == ("RuntimeError", "it broke")
-    resume_workflow(result)
+    resume_workflow(result, user="joe")
     assert [one.retries for one in result.log] == [0, 1]
     result.engine.note(result.process_id, "called them", user="jane")
     abort_workflow(result, user="jane", reason="enough")
     assert_aborted(result)
     assert result.log[-1].entry.created_by == "jane"
-    assert [note.body for note in result.engine.records[result.process_id].notes] == [{"note": "called them"}]
+    notes = result.engine.records[result.process_id].notes
+    assert [(note.kind, note.created_by) for note in notes] == [("retry_asked", "joe"), ("note", "jane")]
+    assert notes[1].body == {"note": "called them"}
 
 
 def test_a_step_can_be_skipped_by_hand() -> None:

@@ -92,6 +92,7 @@ def _why_not_resume(process: Process) -> str:
 
 def _retry(draft: Draft, command: ResumeProcess) -> Decision:
     process = draft.process
+    draft.note("retry_asked", {"node": process.node, "attempt": process.attempt}, command.user or command.source)
     if begun_again(process.manifest, process.node).guarded:
         # Only an executor can ask the author's hook; until it has, nothing changes.
         draft.change(pending_command=command.command_id)

@@ -80,6 +80,7 @@ def test_what_has_failed_is_retried(status: Status) -> None:
     assert decision.dispatch
     assert (after.status, after.node, after.attempt, after.epoch) == (Status.RUNNING, "2", 4, EPOCH + 1)
     assert (after.lost, after.alone, after.waiting_on) == (0, False, None)
+    assert decision.notes == [Note("retry_asked", {"node": "2", "attempt": 3}, "noc")]
 
 
 @pytest.mark.parametrize("status", sorted(set(Status) - RETRYABLE - {Status.SUSPENDED}))
