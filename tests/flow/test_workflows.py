@@ -89,6 +89,21 @@ def test_a_list_gets_the_ends_it_lacks(steps: Any, names: list[str]) -> None:
     assert [made.name for made in named(steps).steps] == names
 
 
+@pytest.mark.parametrize(
+    ("steps", "names"),
+    [
+        (init >> one >> done, []),
+        (one, []),
+        (init >> done >> one >> done, ["A", "Done"]),
+        (init >> abort >> one, ["A", "Done"]),
+        (init >> conditional(bool)(abort) >> one >> done, []),
+    ],
+)
+def test_what_is_behind_an_end_is_unreachable(steps: Any, names: list[str]) -> None:
+    """Unless a condition may skip that end."""
+    assert [member.name for member in named(steps).unreachable] == names
+
+
 def test_a_workflow_is_not_called() -> None:
     """It is started by a command."""
     with pytest.raises(StepwireError, match="StartProcess"):

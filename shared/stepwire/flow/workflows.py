@@ -87,6 +87,12 @@ class Workflow:
             has_authorization=self.authorize_callback is not None,
         )
 
+    @property
+    def unreachable(self) -> StepList:
+        """Steps that no process will ever come to: those behind an end that no condition may skip."""
+        ends = (at for at, member in enumerate(self.steps, start=1) if _ends(member))
+        return self.steps[next(ends, len(self.steps)) :]
+
     @cached_property
     def _by_path(self) -> dict[str, Step]:
         numbered = enumerate(self.steps, start=1)
@@ -188,9 +194,11 @@ def complete(steps: StepList, location: Location = UNKNOWN) -> StepList:
     if late or started[0].scopes:
         problem = "Start stands behind another step" if late else "Start is wrapped"
         raise DefinitionError(problem, "use init once, in front, by itself", location)
-    last = started[-1]
-    ends = last.kind in {NodeKind.DONE, NodeKind.ABORT} and not last.conditional
-    return started if ends else started >> done
+    return started if _ends(started[-1]) else started >> done
+
+
+def _ends(member: Step) -> bool:
+    return member.kind in {NodeKind.DONE, NodeKind.ABORT} and not member.conditional
 
 
 def _listed(function: Callable[[], StepList], location: Location) -> StepList:
