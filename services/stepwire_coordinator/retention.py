@@ -11,6 +11,8 @@ from stepwire.chassis.service import Chassis
 from stepwire.data.removal import MOST, remove_old_tasks
 
 EVERY_SECONDS = 600.0
+# A rule that the service's own limit breaks off would never be applied again: what it has to remove only grows.
+PATIENTLY = text("SET LOCAL statement_timeout = '10min'")
 
 RULES = {
     "commands": """
@@ -91,6 +93,7 @@ async def remove_tasks(chassis: Chassis) -> int:
     try:
         while last == MOST and not chassis.stopping.is_set():
             async with chassis.engine.begin() as connection:
+                await connection.execute(PATIENTLY)
                 last = await remove_old_tasks(connection, chassis.settings.retention_days_tasks)
             removed += last
     except DATABASE_ERRORS as error:
@@ -105,6 +108,7 @@ async def apply_rules(chassis: Chassis, values: dict[str, float]) -> dict[str, i
         used = {key: days for key, days in values.items() if f":{key}" in rule}
         try:
             async with chassis.engine.begin() as connection:
+                await connection.execute(PATIENTLY)
                 removed[name] = (await connection.execute(text(rule), used)).rowcount
         except DATABASE_ERRORS as error:
             chassis.log.warning("Retention was not applied.", action="retention", error=str(error))

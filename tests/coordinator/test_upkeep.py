@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import event
 
 from stepwire.chassis.settings import Settings
 from stepwire_coordinator import gauges
@@ -29,6 +30,10 @@ PROCESS = """
 INSERT INTO stepwire_engine.processes
     (process_id, workflow, target, is_task, status, node, manifest, prefix, epoch, completed_at)
 VALUES (:id, 'w', 'CREATE', false, :status, '2', :manifest, 'p', 5, {completed})
+"""
+PAST_THE_LIMIT = """
+SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+    AND query LIKE '%DELETE FROM stepwire_engine.outbox%' AND query_start < clock_timestamp() - interval '0.5 seconds'
 """
 ROWS = {
     "commands": """INSERT INTO stepwire_engine.commands
@@ -120,6 +125,26 @@ async def test_retention_deletes_what_is_past_its_time_and_nothing_else(topics: 
         assert [row[0] for row in left] == ["new", "served"]
         assert await apply_rules(chassis, DAYS) == dict.fromkeys(removed, 0)
         await chassis.engine.dispose()
+
+
+async def test_a_rule_that_takes_long_is_not_broken_off(topics: Settings) -> None:
+    """The limit for a batch's statements is not for it: next time there would be even more to remove."""
+    async with Stage(topics, coordinators=0) as stage:
+        chassis = stage.make_chassis()
+        event.listen(chassis.engine.sync_engine, "connect", _limit_statements)
+        await _put(stage, "outbox", when=OLD)
+        async with stage.holding("SELECT 1 FROM stepwire_engine.outbox FOR UPDATE"):
+            applying = asyncio.create_task(apply_rules(chassis, DAYS))
+            await stage.until(PAST_THE_LIMIT, wanted=True)
+        assert (await applying)["outbox"] == 1
+        await chassis.engine.dispose()
+
+
+def _limit_statements(connection: Any, _: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("SET statement_timeout = '100ms'")
+    cursor.close()
+    connection.commit()
 
 
 async def test_gauges_tell_ages_and_counts(topics: Settings) -> None:

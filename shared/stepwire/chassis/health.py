@@ -11,19 +11,14 @@ from stepwire.chassis.metrics import Metrics
 
 
 class Health:
-    """Readiness by dependency, and liveness. Written and read on the service's loop."""
+    """Readiness by dependency. Written and read on the service's loop; a loop that answers is alive."""
 
     def __init__(self) -> None:
         self._problems: dict[str, str | None] = {}
-        self._failed: str | None = None
 
     def set(self, dependency: str, problem: str | None) -> None:
         """Record what is wrong with `dependency`, or None when it is well."""
         self._problems[dependency] = problem
-
-    def fail(self, reason: str) -> None:
-        """Say that this process cannot recover and wants to be restarted."""
-        self._failed = reason
 
     @property
     def reasons(self) -> dict[str, str]:
@@ -33,12 +28,7 @@ class Health:
     @property
     def ready(self) -> bool:
         """Whether the service can do its work now."""
-        return self._failed is None and not self.reasons
-
-    @property
-    def failed(self) -> str | None:
-        """Why this process has to be restarted, or None."""
-        return self._failed
+        return not self.reasons
 
     @property
     def dependencies(self) -> dict[str, str]:
@@ -50,8 +40,6 @@ def health_routes(health: Health, metrics: Metrics | None) -> list[Route]:
     """`/health/live`, `/health/ready` and, where `metrics` is given, `/metrics`."""
 
     async def live(_: Request) -> Response:
-        if health.failed is not None:
-            return JSONResponse({"status": "failed", "reason": health.failed}, status_code=503)
         return JSONResponse({"status": "live"})
 
     async def ready(_: Request) -> Response:
