@@ -31,6 +31,8 @@ SUMMARY: Example = {
     "note": None,
     "product_id": None,
     "customer_id": None,
+    "subscriptions": [],
+    "form": None,
     "waiting_on": {
         "kind": "callback",
         "detail": "the callback of 'Order the port'",
@@ -55,16 +57,16 @@ STEP: Example = {
     "attempt": 1,
     "retries": 0,
     "executor": None,
+    "code_version": None,
     "error": None,
     "sub_steps": [],
 }
 DETAIL = {
     **SUMMARY,
     "traceback": None,
-    "subscriptions": [],
     "current_state": {"node_name": "ams-1"},
-    "form": None,
     "steps": [STEP],
+    "notes": [],
 }
 ENGINE = {"global_lock": False, "global_status": "RUNNING", "running_processes": 3}
 STREAM = (
