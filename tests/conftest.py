@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import hypothesis
 import pytest
+import structlog
 
 from stepwire.chassis.kafka import create_topics
 from stepwire.chassis.settings import CallbackSecret, Settings
@@ -34,10 +35,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let a worker find what its starter has found: readline leaves the size of a terminal to those it starts."""
+    """Log plainly; let a worker find what its starter has found."""
     if hasattr(config, "workerinput"):
+        # readline leaves the size of a terminal to those it starts.
         for name in ("COLUMNS", "LINES"):
             os.environ.pop(name, None)
+    # Where a service runs in a test nothing configures its logging, and the default shows the variables of a traceback:
+    # those of a batch take ten seconds, in which nothing else goes on.
+    plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
 
 
 @pytest.hookimpl(optionalhook=True)
