@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from stepwire.chassis.settings import Settings
 from stepwire_cli.backends import jars
 from stepwire_cli.backends.kafka import Kafka
 from stepwire_cli.backends.postgres import Postgres
-from stepwire_cli.backends.programs import BackendError, Program, free_port, listens
+from stepwire_cli.backends.programs import BackendError, Program, free_port
 from tests.support.backends import server_folder
 from tests.support.waiting import wait_for
 
@@ -69,6 +70,17 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
         program.wait_until(lambda: False, seconds=20)
 
 
+def test_what_a_program_wrote_in_an_earlier_life_does_not_count(tmp_path: Path) -> None:
+    """A server that is started again is not ready because it once was."""
+    program = Program("The server", tmp_path / "log")
+    for words in ("'started'", "'not yet'"):
+        program.start([sys.executable, "-c", f"print({words})"])
+        program.wait_until(lambda: not program.running or program.wrote(b"\n"), seconds=20)
+        program.stop(signal.SIGTERM, seconds=20)
+    assert not program.wrote(b"started")
+    assert program.wrote(b"not yet")
+
+
 async def test_kafka_keeps_its_data_and_its_address() -> None:
     """A topic has the same id after a stop and after SIGKILL."""
     with server_folder() as folder:
@@ -119,7 +131,6 @@ def test_a_taken_port_is_replaced() -> None:
     with server_folder() as folder:
         server = Postgres(folder)
         server.start()
-        assert listens(server.port)
         assert free_port(server.port) != server.port
         server.stop()
         assert free_port(server.port) == server.port

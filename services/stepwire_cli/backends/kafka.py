@@ -7,10 +7,11 @@ from pathlib import Path
 
 from stepwire_cli.backends.jars import kafka_jars
 from stepwire_cli.backends.java import Java
-from stepwire_cli.backends.programs import Server, free_port, listens, run
+from stepwire_cli.backends.programs import Server, free_port, run
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
+STARTED = b"Kafka Server started"
 CLUSTER_ID = "5L6g3nShT-eMCtK--X86sw"
 _QUIET = f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}"
 
@@ -75,8 +76,11 @@ class Kafka(Server):
         self._program.start(java.command("kafka.Kafka", str(self._properties), options=options))
 
     def wait(self) -> str:
-        """The second half of `start`: return the address when the broker accepts connections there."""
-        self._program.wait_until(lambda: listens(self.port), seconds=START_SECONDS)
+        """The second half of `start`: return the address when the broker works there.
+
+        It accepts connections a little before: to whoever asks then it names no broker.
+        """
+        self._program.wait_until(lambda: self._program.wrote(STARTED), seconds=START_SECONDS)
         self._wanted = True
         return self.bootstrap
 

@@ -46,6 +46,7 @@ class Program:
         self.name = name
         self.log = log
         self._process: subprocess.Popen[bytes] | None = None
+        self._written_before = 0
 
     @property
     def pid(self) -> int:
@@ -67,6 +68,7 @@ class Program:
     ) -> None:
         """Start `command`; its output goes to the log."""
         with self.log.open("ab") as output:
+            self._written_before = output.tell()
             self._process = subprocess.Popen(
                 launch_command(command, user=user, death_signal=death_signal),
                 stdin=subprocess.DEVNULL,
@@ -76,6 +78,12 @@ class Program:
                 start_new_session=True,
                 cwd="/",
             )
+
+    def wrote(self, text: bytes) -> bool:
+        """Whether `text` is in what it wrote since it was started last."""
+        with self.log.open("rb") as log:
+            log.seek(self._written_before)
+            return text in log.read()
 
     def wait_until(self, ready: Callable[[], bool], *, seconds: float) -> None:
         """Return when `ready()` holds.
@@ -167,13 +175,6 @@ def free_port(preferred: int = 0) -> int:
         except OSError:
             probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def listens(port: int) -> bool:
-    """Whether something accepts connections on a local port."""
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def cache_folder() -> Path:
