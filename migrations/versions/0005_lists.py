@@ -55,6 +55,9 @@ INDEXES = {
     "processes_listed_workflow": """(workflow, started_at, process_id)
         INCLUDE (target, status, is_task)
         WHERE status NOT IN ('created', 'running')""",
+    "processes_listed_status": """(status, started_at, process_id)
+        INCLUDE (target, is_task)
+        WHERE status NOT IN ('created', 'running')""",
     "processes_labels": """USING gin (labels jsonb_path_ops)
         WHERE labels <> '{}' AND status NOT IN ('created', 'running')""",
     "processes_noted": "(process_id) WHERE note IS NOT NULL",
@@ -63,8 +66,8 @@ INDEXES = {
 DOWN = """
 SET LOCAL search_path = stepwire_engine;
 
-DROP INDEX processes_noted, processes_labels, processes_listed_workflow, processes_listed_modified,
-    processes_listed_started;
+DROP INDEX processes_noted, processes_labels, processes_listed_status, processes_listed_workflow,
+    processes_listed_modified, processes_listed_started;
 CREATE INDEX processes_started ON processes (started_at);
 DROP TRIGGER processes_rest ON processes;
 DROP FUNCTION note_rest;
