@@ -19,9 +19,9 @@ from tests.behaviours.wire import WAIT_SECONDS
 PROCESS = {
     *("process_id", "workflow_id", "workflow_name", "workflow_target", "is_task", "last_status", "last_step"),
     *("assignee", "created_by", "started_at", "last_modified_at", "failed_reason", "note", "product_id", "customer_id"),
-    *("waiting_on", "labels", "priority", "attempt", "progress"),
+    *("waiting_on", "labels", "priority", "attempt", "progress", "subscriptions", "form"),
 }
-DETAIL = {"traceback", "subscriptions", "current_state", "form", "steps"}
+DETAIL = {"traceback", "current_state", "steps"}
 STEP = {
     *("step_id", "name", "status", "started", "completed", "created_by", "state", "state_delta"),
     *("node", "attempt", "retries", "executor", "error", "sub_steps"),

@@ -351,6 +351,14 @@ async def test_a_large_poll_is_run_by_a_small_executor(harness: Harness) -> None
             await harness.wait_results(run, 5)
 
 
+async def _letter_about(key: bytes | None, letters: Any) -> Any:
+    """The next dead letter with this key: what an executor before this one put aside may come once more."""
+    async for letter in letters:
+        if letter.key == key:
+            return letter
+    return None
+
+
 async def test_a_poison_record_that_fills_the_topic_is_put_aside_too(harness: Harness) -> None:
     """With its headers it would be too large: what fits is kept, with its length, and the rest goes on."""
     topic, most = harness.settings.topic("step.commands"), harness.settings.max_message_bytes
@@ -360,7 +368,7 @@ async def test_a_poison_record_that_fills_the_topic_is_put_aside_too(harness: Ha
     async with harness.executor(), harness.tail("step.commands.dlq") as letters:
         await harness.producer.send_all([Outgoing(topic, poison, good.key), good])
         await harness.wait_results(run, 5)
-        letter = await letters.getone()
+        letter = await _letter_about(good.key, letters)
     assert dict(letter.headers)["x-length"] == str(len(poison)).encode()
     assert 0 < len(letter.value or b"") < len(poison)
 
@@ -374,7 +382,7 @@ async def test_a_poison_record_is_put_aside_and_the_rest_goes_on(harness: Harnes
     async with harness.executor(), harness.tail("step.commands.dlq") as letters:
         await harness.producer.send_all([Outgoing(topic, b"{not json", good.key), good])
         await harness.wait_results(run, 5)
-        letter = await letters.getone()
+        letter = await _letter_about(good.key, letters)
     headers = dict(letter.headers)
     assert (letter.value, letter.key) == (b"{not json", good.key)
     assert headers["traceparent"].decode() == derived_traceparent(run.process_id)
