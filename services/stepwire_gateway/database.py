@@ -20,6 +20,7 @@ Work = Callable[[AsyncConnection], Awaitable[T]]
 Statements = Callable[[Direct], Awaitable[T]]
 
 ANSWER_SECONDS = 5.0
+TELL_EVERY_SECONDS = 1.0
 # What a connection answers whose server has gone while it lay in the pool.
 _STALE = (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, ConnectionError)
 
@@ -40,6 +41,8 @@ class Database:
         self._snapshot = engine.execution_options(isolation_level="REPEATABLE READ")
         self._answer_seconds = answer_seconds
         self._log = get_logger()
+        self._untold = 0
+        self._tell_again_at = float("-inf")
 
     async def run(self, work: Work[T]) -> T:
         """Do `work`, each of its statements in a transaction of its own.
@@ -73,9 +76,19 @@ class Database:
             async with asyncio.timeout(self._answer_seconds):
                 return await work()
         except DATABASE_ERRORS as error:
-            reason = str(getattr(error, "orig", None) or error) or type(error).__name__
-            self._log.warning("PostgreSQL did not do a statement.", action="database", reason=reason)
+            self._tell(str(getattr(error, "orig", None) or error) or type(error).__name__)
             raise DatabaseAway from error
+
+    def _tell(self, reason: str) -> None:
+        """Now and then: in an outage every request comes here."""
+        self._untold += 1
+        now = asyncio.get_running_loop().time()
+        if now < self._tell_again_at:
+            return
+        self._log.warning(
+            "PostgreSQL did not do a statement.", action="database", reason=reason, statements=self._untold
+        )
+        self._untold, self._tell_again_at = 0, now + TELL_EVERY_SECONDS
 
 
 async def _again_if_stale(work: Callable[[], Awaitable[T]]) -> T:
