@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError
 
 from stepwire.chassis.kafka import end_consumer, make_consumer
 from stepwire.chassis.settings import Settings
@@ -79,3 +80,26 @@ async def test_ends_in_order_where_nothing_holds_it_up(topics: Settings) -> None
         async with asyncio.timeout(JOINED_SECONDS):
             await listener.has.wait()
         await end_consumer(consumer)
+
+
+async def test_what_a_consumer_cancels_by_itself_is_an_error_like_any_other(
+    topics: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads with it goes on and says so; a task that is really cancelled is."""
+    consumer = make_consumer(topics, group=None)
+    consumer.subscribe([topics.topic("callbacks")])
+    await consumer.start()
+
+    async def cancelled(*_: object, **__: object) -> None:
+        raise asyncio.CancelledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(consumer._fetcher, "fetched_records", cancelled)  # noqa: SLF001  # where it would happen
+        with pytest.raises(KafkaError, match="a task of its own"):
+            await consumer.getmany(timeout_ms=1)
+    reading = asyncio.create_task(consumer.getmany(timeout_ms=60_000))
+    await asyncio.wait({reading}, timeout=0)
+    reading.cancel()
+    await asyncio.wait({reading})
+    assert reading.cancelled()
+    await end_consumer(consumer)

@@ -13,6 +13,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, TopicAlreadyExistsError, for_code
 
+from stepwire.chassis.consumer import Consumer
 from stepwire.chassis.errors import ChassisError, Unreachable
 from stepwire.chassis.fetch_sessions import FetchSessions
 from stepwire.chassis.kafka_ids import TopicIdsRequest
@@ -72,7 +73,7 @@ def make_consumer(settings: Settings, *, group: str | None, **overrides: Any) ->
         "max_poll_records": settings.batch_max_records,
         "max_partition_fetch_bytes": settings.max_message_bytes + 64 * 1024,
     }
-    consumer = AIOKafkaConsumer(**{**options, **overrides})
+    consumer = Consumer(**{**options, **overrides})
     FetchSessions(consumer._client)  # noqa: SLF001  # fetches go through it alone
     return consumer
 

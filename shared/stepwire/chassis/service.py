@@ -198,11 +198,14 @@ async def _until_drained(chassis: Chassis, main: Main) -> int:
 
 
 def _outcome(chassis: Chassis, work: asyncio.Future[int | None]) -> int:
-    error = None if work.cancelled() else work.exception()
-    if error is not None:
-        chassis.log.error("The service failed.", action="run", exc_info=error)
-        return EXIT_FAILED
-    return EXIT_FAILED if work.cancelled() else work.result() or EXIT_DONE
+    try:
+        return work.result() or EXIT_DONE
+    except asyncio.CancelledError:
+        # By a library's own task: nobody here cancels the work before it is done.
+        chassis.log.exception("The service was cancelled.", action="run")
+    except Exception:
+        chassis.log.exception("The service failed.", action="run")
+    return EXIT_FAILED
 
 
 def _install_signal_handlers(chassis: Chassis) -> None:
