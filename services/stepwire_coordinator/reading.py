@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 
-from stepwire.chassis.kafka import end_consumer, make_consumer
+from stepwire.chassis.kafka import make_consumer
 from stepwire.chassis.settings import Settings
 
 Polled = dict[TopicPartition, list[ConsumerRecord]]
@@ -60,7 +60,7 @@ class Reader:
                 poll.cancel()
             # A broken consumer has broken its poll too; that was told already, or does not matter any more.
             await asyncio.gather(*polls, return_exceptions=True)
-        ends = (end_consumer(source.consumer) for source in self._sources)
+        ends = (source.consumer.stop() for source in self._sources)
         for error in await asyncio.gather(*ends, return_exceptions=True):
             if error is not None:
                 raise error

@@ -15,7 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from stepwire.chassis.database import Clock
 from stepwire.chassis.direct import DATABASE_ERRORS
 from stepwire.chassis.errors import ChassisError, RecordTooLarge
-from stepwire.chassis.kafka import Outgoing, Producer, end_consumer
+from stepwire.chassis.kafka import Outgoing, Producer
 from stepwire.contracts.base import encode
 from stepwire.contracts.forms import FormReply, FormRequest, FormVerdict
 from stepwire.contracts.reasons import DeadLetter
@@ -144,7 +144,7 @@ class FormService:
         finally:
             if self._tasks:
                 await asyncio.wait(self._tasks)
-            await end_consumer(consumer)
+            await consumer.stop()
 
     def stop(self) -> None:
         """Take no more requests."""

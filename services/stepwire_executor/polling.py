@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from structlog.typing import FilteringBoundLogger
 
 from stepwire.chassis.errors import ChassisError
-from stepwire.chassis.kafka import end_consumer
 from stepwire.chassis.offsets import OffsetCommitter
 from stepwire.contracts.reasons import DeadLetter
 from stepwire.contracts.steps import RunSteps, decode_run
@@ -66,7 +65,7 @@ class Poller(ConsumerRebalanceListener):  # type: ignore[misc] # published witho
         """Commit what was taken and leave the group."""
         if self._offsets is not None:
             await self._offsets.flush()
-            await end_consumer(self._consumer)
+            await self._consumer.stop()
 
     async def close(self) -> None:
         """Stop for good: a poll that is still held up gets no answer any more."""

@@ -13,7 +13,7 @@ import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from stepwire.chassis.kafka import end_consumer, make_consumer
+from stepwire.chassis.kafka import make_consumer
 from stepwire.chassis.logging import get_logger
 from stepwire.chassis.settings import Settings
 from stepwire.contracts import topics
@@ -88,7 +88,7 @@ class Feed:
             self._log.warning("Events could not be replayed.", action="replay", reason=repr(error))
             raise kafka_away() from error
         finally:
-            await end_consumer(consumer)
+            await consumer.stop()
 
 
 def read_cursor(cursor: str) -> Positions:

@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from stepwire.chassis.health import Health
-from stepwire.chassis.kafka import end_consumer, make_consumer
+from stepwire.chassis.kafka import make_consumer
 from stepwire.chassis.logging import get_logger
 from stepwire.chassis.settings import Settings
 from stepwire.chassis.waiting import done_before
@@ -130,7 +130,7 @@ class Tail:
             if await _unless(stopping, self._begin(consumer)):
                 await self._read(consumer, stopping)
         finally:
-            await end_consumer(consumer)
+            await consumer.stop()
 
     async def _begin(self, consumer: AIOKafkaConsumer) -> None:
         await consumer.start()

@@ -9,7 +9,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
-from stepwire.chassis.kafka import end_consumer, make_consumer
+from stepwire.chassis.kafka import make_consumer
 from stepwire.chassis.settings import Settings
 
 JOINED_SECONDS = 30.0
@@ -62,7 +62,7 @@ async def joining(settings: Settings, reluctant: Reluctant) -> AIOKafkaConsumer:
 async def test_ends_while_its_group_waits_for_another_member(topics: Settings, reluctant: Reluctant) -> None:
     """Left to itself it would wait until that member has rejoined: a service could not drain in time."""
     consumer = await joining(topics, reluctant)
-    ending = asyncio.create_task(end_consumer(consumer, seconds=0.5))
+    ending = asyncio.create_task(consumer.stop(seconds=0.5))
     async with asyncio.timeout(LONGEST_SECONDS):
         await ending
     assert not reluctant.lets_go.is_set()
@@ -79,7 +79,7 @@ async def test_ends_in_order_where_nothing_holds_it_up(topics: Settings) -> None
         consumer.subscribe([topics.topic("callbacks")], listener=listener)
         async with asyncio.timeout(JOINED_SECONDS):
             await listener.has.wait()
-        await end_consumer(consumer)
+        await consumer.stop()
 
 
 async def test_what_a_consumer_cancels_by_itself_is_an_error_like_any_other(
@@ -102,4 +102,4 @@ async def test_what_a_consumer_cancels_by_itself_is_an_error_like_any_other(
     reading.cancel()
     await asyncio.wait({reading})
     assert reading.cancelled()
-    await end_consumer(consumer)
+    await consumer.stop()

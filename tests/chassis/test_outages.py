@@ -11,7 +11,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from stepwire.chassis.errors import KafkaUnavailable
-from stepwire.chassis.kafka import Outgoing, Producer, create_topics, end_consumer, make_consumer, topic_ids
+from stepwire.chassis.kafka import Outgoing, Producer, create_topics, make_consumer, topic_ids
 from stepwire.chassis.settings import Settings
 from stepwire_cli.backends.kafka import Kafka
 from tests.support.backends import server_folder
@@ -104,4 +104,4 @@ async def test_a_consumer_ends_while_its_broker_is_away(
     await asyncio.to_thread(broker.kill)
     # In the pause after a failed fetch the consumer's own fetcher would cancel whoever waits for its end.
     await asyncio.to_thread(wait_for, lambda: "NodeNotReady" in caplog.text, what="a fetch that failed")
-    await end_consumer(consumer)
+    await consumer.stop()

@@ -10,6 +10,11 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from stepwire.chassis.logging import get_logger
+
+END_SECONDS = 3.0
+LAST_SECONDS = 1.0
+
 
 class Consumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no types
     """aiokafka's consumer; where one of its tasks was cancelled by another, that is an error like any other.
@@ -17,6 +22,27 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no type
     It cancels tasks of its own when it loses an assignment or a connection, and whoever waits for such a task is
     cancelled with it: a service would end, and say nothing.
     """
+
+    async def stop(self, *, seconds: float = END_SECONDS) -> None:
+        """Stop and leave the group; what holds that up is cut off after `seconds`.
+
+        A stop waits for the group's joining to end, and that for members that live but do not rejoin. And one that
+        meets its own fetcher in the pause after a failed fetch is cancelled with it.
+
+        Raises:
+            KafkaError: it did not end in order; it has ended all the same.
+        """
+        stopping = asyncio.create_task(super().stop(), name="stop")
+        await asyncio.wait({stopping}, timeout=seconds)
+        if stopping.done() and not stopping.cancelled():
+            stopping.result()
+            return
+        get_logger().info("The consumer did not end in order.", action="consumer")
+        # Whatever it still waits for is never answered now, so it goes on with its own end.
+        await self._client.close()
+        await asyncio.wait({stopping}, timeout=LAST_SECONDS)
+        stopping.cancel()
+        await asyncio.wait({stopping}, timeout=LAST_SECONDS)
 
     async def getmany(self, *partitions: TopicPartition, **options: Any) -> Any:
         """As of AIOKafkaConsumer; so are the others."""

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient
@@ -44,8 +43,6 @@ CREATE_TIMEOUT_MS = 30_000
 DESIRED_REPLICATION = 3
 _MESSAGE_BYTES = "max.message.bytes"
 GROUPS_SECONDS = 10.0
-END_SECONDS = 3.0
-LAST_SECONDS = 1.0
 GROUPS_POLL_SECONDS = 0.05
 
 
@@ -57,7 +54,7 @@ class TopicFacts(NamedTuple):
     max_message_bytes: int | None
 
 
-def make_consumer(settings: Settings, *, group: str | None, **overrides: Any) -> AIOKafkaConsumer:
+def make_consumer(settings: Settings, *, group: str | None, **overrides: Any) -> Consumer:
     """A consumer that is neither started nor subscribed; offsets are committed by its owner, explicitly.
 
     It begins at the earliest record: a group that starts at the latest never reads what came just before.
@@ -76,28 +73,6 @@ def make_consumer(settings: Settings, *, group: str | None, **overrides: Any) ->
     consumer = Consumer(**{**options, **overrides})
     FetchSessions(consumer._client)  # noqa: SLF001  # fetches go through it alone
     return consumer
-
-
-async def end_consumer(consumer: AIOKafkaConsumer, *, seconds: float = END_SECONDS) -> None:
-    """Stop a consumer and leave its group; what holds that up is cut off after `seconds`.
-
-    A stop waits for the group's joining to end, and that for members that live but do not rejoin. And one that meets
-    its own fetcher in the pause after a failed fetch is cancelled with it: a service would take that for its own end.
-
-    Raises:
-        KafkaError: it did not end in order; it has ended all the same.
-    """
-    stopping = asyncio.create_task(consumer.stop(), name="stop")
-    await asyncio.wait({stopping}, timeout=seconds)
-    if stopping.done() and not stopping.cancelled():
-        stopping.result()
-        return
-    get_logger().info("The consumer did not end in order.", action="consumer")
-    # Whatever it still waits for is never answered now, so it goes on with its own end.
-    await consumer._client.close()  # noqa: SLF001  # there is no other way to its connections
-    await asyncio.wait({stopping}, timeout=LAST_SECONDS)
-    stopping.cancel()
-    await asyncio.wait({stopping}, timeout=LAST_SECONDS)
 
 
 def wanted_topics(settings: Settings, queues: Iterable[str] = ()) -> list[str]:
