@@ -243,6 +243,20 @@ def only_entry(decision: Decision) -> LogEntry:
     return entry
 
 
+def failed_entry(class_name: str, message: str, **values: Any) -> LogEntry:
+    """What is recorded when the engine itself fails the second attempt of the step at node 2."""
+    common: dict[str, Any] = {
+        "node": "2",
+        "name": "Reserve",
+        "status": "failed",
+        "attempt": 2,
+        "epoch": EPOCH + 1,
+        "started_at": NOW,
+        "completed_at": NOW,
+    }
+    return LogEntry(**common, error={"class_name": class_name, "message": message}, **values)
+
+
 def only_answer(decision: Decision) -> Answer:
     """The one answer of a decision."""
     (answer,) = decision.answers

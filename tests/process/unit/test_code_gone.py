@@ -6,10 +6,19 @@ import pytest
 
 from stepwire.contracts.reasons import Reason
 from stepwire.process import Process, Status
-from stepwire.process.decision import LogEntry
 from stepwire.process.happenings import CodeGone
 from tests.process import flows
-from tests.process.kit import EPOCH, NOW, decided, failed_at, only_answer, only_entry, process_at, start_check, words
+from tests.process.kit import (
+    EPOCH,
+    decided,
+    failed_at,
+    failed_entry,
+    only_answer,
+    only_entry,
+    process_at,
+    start_check,
+    words,
+)
 
 MESSAGE = "node 2 was the step 'Reserve' and is the step 'Order' now"
 RUNNING = process_at(flows.plain, "2", attempt=2)
@@ -19,16 +28,7 @@ def test_it_fails_at_its_position_with_the_difference() -> None:
     """A claim made since it was looked at is taken away; its lock stays with it, as with any failed process."""
     decision = decided(RUNNING, CodeGone(EPOCH, MESSAGE))
     after = decision.process
-    assert only_entry(decision) == LogEntry(
-        node="2",
-        name="Reserve",
-        status="failed",
-        attempt=2,
-        epoch=EPOCH + 1,
-        error={"class_name": "CodeGone", "message": MESSAGE},
-        started_at=NOW,
-        completed_at=NOW,
-    )
+    assert only_entry(decision) == failed_entry("CodeGone", MESSAGE)
     assert words(decision) == ["failed"]
     assert decision.revoke is True
     assert (after.status, after.runnable, after.epoch) == (Status.FAILED, False, EPOCH + 1)

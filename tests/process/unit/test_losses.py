@@ -6,14 +6,14 @@ import pytest
 
 from stepwire.contracts.reasons import Reason
 from stepwire.process import Process, Status
-from stepwire.process.decision import LogEntry, Note
+from stepwire.process.decision import Note
 from tests.process import flows
 from tests.process.kit import (
     EPOCH,
-    NOW,
     checking_at,
     decided,
     failed_at,
+    failed_entry,
     lost,
     only_answer,
     only_entry,
@@ -44,17 +44,7 @@ def test_a_third_loss_fails_the_step() -> None:
     decision = decided(process, lost(process))
     after = decision.process
     message = "the executor was lost 3 times in this step"
-    assert only_entry(decision) == LogEntry(
-        node="2",
-        name="Reserve",
-        status="failed",
-        attempt=2,
-        epoch=EPOCH + 1,
-        error={"class_name": "ExecutorLost", "message": message},
-        started_at=NOW,
-        completed_at=NOW,
-        executor="executor-1",
-    )
+    assert only_entry(decision) == failed_entry("ExecutorLost", message, executor="executor-1")
     assert words(decision) == ["failed"]
     assert (after.status, after.runnable, after.failed_reason) == (Status.FAILED, False, message)
     assert (after.epoch, after.progress) == (EPOCH + 1, None)

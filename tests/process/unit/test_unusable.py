@@ -6,16 +6,15 @@ import pytest
 
 from stepwire.contracts.reasons import Reason
 from stepwire.process import FINISHED, Process, Status
-from stepwire.process.decision import LogEntry
 from stepwire.process.happenings import Unusable
 from tests.process import flows
 from tests.process.kit import (
     EPOCH,
-    NOW,
     awaiting_at,
     checking_at,
     decided,
     failed_at,
+    failed_entry,
     only_answer,
     only_entry,
     process_at,
@@ -37,17 +36,7 @@ def test_a_run_whose_result_is_unusable_fails() -> None:
     """Its claim is taken away: whatever it reports later is late."""
     decision = decided(RUNNING, unusable(RUNNING))
     after = decision.process
-    assert only_entry(decision) == LogEntry(
-        node="2",
-        name="Reserve",
-        status="failed",
-        attempt=2,
-        epoch=EPOCH + 1,
-        error={"class_name": "Unusable", "message": "it names no node"},
-        started_at=NOW,
-        completed_at=NOW,
-        executor="executor-1",
-    )
+    assert only_entry(decision) == failed_entry("Unusable", "it names no node", executor="executor-1")
     assert words(decision) == ["failed"]
     assert decision.revoke is True
     assert (after.status, after.runnable, after.epoch) == (Status.FAILED, False, EPOCH + 1)
