@@ -16,7 +16,8 @@ RETRY_SECONDS = 2.0
 
 async def listen(chassis: Chassis, sweeper: Sweeper) -> None:
     """Wake the sweeper at every notification, until cancelled; without a connection it looks by itself."""
-    while True:
+    # Closing a broken connection may fail in place of the cancellation that asked for it.
+    while not chassis.stopping.is_set():
         try:
             await _listen_once(chassis, sweeper)
         except DATABASE_ERRORS as error:

@@ -9,12 +9,12 @@ from uuid import UUID
 
 from aiokafka.errors import KafkaError
 
-from stepwire.chassis.direct import DATABASE_ERRORS
 from stepwire.chassis.service import Chassis
 from stepwire.process.happenings import ClaimLost
 from stepwire_coordinator.applying import Applier
 from stepwire_coordinator.beating import Beat
 from stepwire_coordinator.consuming import Consumption
+from stepwire_coordinator.looking import keep_looking
 from stepwire_coordinator.publishing import Publisher
 from stepwire_coordinator.store import leases
 from stepwire_coordinator.store.leases import Doubtful
@@ -50,14 +50,7 @@ class Recovery:
 
     async def run(self) -> None:
         """Look every second until cancelled."""
-        while True:
-            await asyncio.sleep(EVERY_SECONDS)
-            try:
-                await self.look()
-            except DATABASE_ERRORS as error:
-                self._chassis.log.info("The database did not answer the recovery.", error=str(error))
-            except Exception:
-                self._chassis.log.exception("Looking for lost runs broke.", action="recovery")
+        await keep_looking(self._chassis, self.look, action="recovery", seconds=EVERY_SECONDS)
 
     async def look(self) -> None:
         """Look for lost runs, unless this coordinator itself has missed something lately."""

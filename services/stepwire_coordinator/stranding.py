@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
-from stepwire.chassis.direct import DATABASE_ERRORS
 from stepwire.chassis.service import Chassis
 from stepwire.flow.differences import difference
 from stepwire.process.happenings import CodeGone
 from stepwire_coordinator.applying import Applier
 from stepwire_coordinator.beating import Beat
+from stepwire_coordinator.looking import keep_looking
 from stepwire_coordinator.publishing import Publisher
 from stepwire_coordinator.store.stranded import Stranded, stranded
 from stepwire_coordinator.work import Work
@@ -31,14 +29,8 @@ class Stranding:
 
     async def run(self) -> None:
         """Look some times within the bound, until cancelled."""
-        while True:
-            await asyncio.sleep(min(self._after_seconds / LOOKS, LONGEST_PAUSE_SECONDS))
-            try:
-                await self.look()
-            except DATABASE_ERRORS as error:
-                self._chassis.log.info("The database did not tell which code is gone.", error=str(error))
-            except Exception:
-                self._chassis.log.exception("Looking for runs without code broke.", action="stranding")
+        seconds = min(self._after_seconds / LOOKS, LONGEST_PAUSE_SECONDS)
+        await keep_looking(self._chassis, self.look, action="stranding", seconds=seconds)
 
     async def look(self) -> None:
         """Look once, unless executors may have been silent because nobody could hear them."""
@@ -53,14 +45,15 @@ class Stranding:
         message = _told(run)
         work = Work(gone=[(run.process_id, CodeGone(run.epoch, message))])
         for applied in await self._applier.try_alone(work):
+            if applied.ledger.revoked:
+                self._chassis.log.warning(
+                    "A process stops: no executor has the code that it was started with.",
+                    action="code_gone",
+                    process_id=str(run.process_id),
+                    epoch=run.epoch,
+                    reason=message,
+                )
             await self._publisher.publish(applied.publication)
-        self._chassis.log.warning(
-            "A process stops: no executor has the code that it was started with.",
-            action="code_gone",
-            process_id=str(run.process_id),
-            epoch=run.epoch,
-            reason=message,
-        )
 
 
 def _told(run: Stranded) -> str:
