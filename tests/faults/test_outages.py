@@ -42,6 +42,16 @@ def in_all_states(scene: Scene) -> list[UUID]:
     return awaiting + in_steps + scene.start_over_http("calls_back", FEW)
 
 
+def assert_all_end_once(scene: Scene, ids: list[UUID]) -> None:
+    """Those of `in_all_states` finish, once what they ordered before is answered; each effect is there once."""
+    for asked in list(scene.outside.log):
+        if asked.what == "order" and asked.process_id in ids:
+            scene.call_back(asked)
+    scene.wait(ids, seconds=RECOVERY_SECONDS)
+    assert_effects_once(scene.sql, ids[:FEW] + ids[2 * FEW :], CALLS_BACK)
+    assert_effects_once(scene.sql, ids[FEW : 2 * FEW], ASKS_OUTSIDE)
+
+
 def test_30_postgresql_killed_and_restarted_under_load(scene: Scene) -> None:
     """No service ends, nothing is lost or done twice, and everything finishes by itself."""
     scene.answer_orders()
@@ -82,12 +92,7 @@ def test_34_kafka_wiped_with_processes_under_way(scene: Scene) -> None:
     asyncio.run(create_topics(scene.stack.settings))
     scene.outside.reset()
     scene.answer_orders()
-    for asked in list(scene.outside.log):
-        if asked.what == "order" and asked.process_id in ids:
-            scene.call_back(asked)
-    scene.wait(ids, seconds=RECOVERY_SECONDS)
-    assert_effects_once(scene.sql, ids[:FEW] + ids[2 * FEW :], CALLS_BACK)
-    assert_effects_once(scene.sql, ids[FEW : 2 * FEW], ASKS_OUTSIDE)
+    assert_all_end_once(scene, ids)
 
 
 def health(service: Service, path: str) -> tuple[int, Any]:
@@ -110,7 +115,7 @@ def test_services_started_before_their_servers(scene: Scene) -> None:
     """They say which addresses they cannot reach, live but are not ready, and go on when the servers come."""
     services = list(scene.stack.services.values())
     for service in services:
-        service.stop()
+        assert service.stop() == 0, "\n".join(service.lines[-LAST:])
     scene.postgres.kill()
     scene.kafka.kill()
     marks = {service.name: len(service.lines) for service in services}
@@ -149,12 +154,7 @@ def test_services_told_to_stop_while_kafka_is_away(scene: Scene) -> None:
     for service in services:
         service.start()
     scene.wait_ready()
-    for asked in list(scene.outside.log):
-        if asked.what == "order" and asked.process_id in ids:
-            scene.call_back(asked)
-    scene.wait(ids, seconds=RECOVERY_SECONDS)
-    assert_effects_once(scene.sql, ids[:FEW] + ids[2 * FEW :], CALLS_BACK)
-    assert_effects_once(scene.sql, ids[FEW : 2 * FEW], ASKS_OUTSIDE)
+    assert_all_end_once(scene, ids)
 
 
 def test_services_whose_port_is_taken(scene: Scene) -> None:
