@@ -84,13 +84,15 @@ def upgrade() -> None:
         while after is not None:
             after = connection.execute(FILL, {"after": after, "some": SOME}).scalar()
         # Nobody waits for an index that is built beside writers, so it may wait for them as long as it takes.
+        patience = connection.exec_driver_sql("SHOW lock_timeout").scalar()
         connection.exec_driver_sql("SET lock_timeout = 0")
         for name, definition in INDEXES.items():
             # What an attempt before this one left behind is not valid.
             connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY IF EXISTS stepwire_engine.{name}")
             connection.exec_driver_sql(f"CREATE INDEX CONCURRENTLY {name} ON stepwire_engine.processes {definition}")
         connection.exec_driver_sql("DROP INDEX CONCURRENTLY IF EXISTS stepwire_engine.processes_started")
-        connection.exec_driver_sql("RESET lock_timeout")
+        # Not RESET, which knows the server's own value: the revisions that follow would hold up whoever comes.
+        connection.exec_driver_sql(f"SET lock_timeout = '{patience}'")
 
 
 def downgrade() -> None:

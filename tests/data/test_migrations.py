@@ -79,13 +79,17 @@ def test_writers_go_on_while_indexes_are_built(before_lists: str) -> None:
     assert _do(before_lists, WRONG) == [(0,)]
 
 
-def test_a_table_in_use_is_waited_for_a_moment_at_a_time(before_lists: str) -> None:
+@pytest.mark.parametrize(
+    ("table", "statement"),
+    [("processes", NEW % 1), ("executors", "SELECT count(*) FROM stepwire_engine.executors")],
+)
+def test_a_table_in_use_is_waited_for_a_moment_at_a_time(before_lists: str, table: str, statement: str) -> None:
     """Whoever comes to it meanwhile does not wait for as long as the one who has it."""
     with ThreadPoolExecutor() as pool, psycopg.connect(before_lists) as other:
-        other.execute("LOCK TABLE stepwire_engine.processes IN ROW SHARE MODE")
+        other.execute(f"LOCK TABLE stepwire_engine.{table} IN ROW SHARE MODE".encode())
         upgrading = pool.submit(upgrade, before_lists)
         wait_for(lambda: _do(before_lists, WAITING) == [(1,)], what="a migration that waits")
-        _do(before_lists, f"SET statement_timeout = '20s'; {NEW % 1}")
+        _do(before_lists, f"SET statement_timeout = '20s'; {statement}")
         assert not upgrading.done()
         other.rollback()
         assert upgrading.result()
