@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 
 from stepwire.chassis.errors import KafkaUnavailable, RecordTooLarge, Unreachable
 from stepwire.chassis.kafka import Outgoing, Producer, create_topics, topic_ids, wanted_topics
@@ -22,6 +23,21 @@ async def test_topics_are_created_once(settings: Settings) -> None:
     ids = await topic_ids(settings.kafka_bootstrap, created)
     assert set(ids) == set(created)
     assert len(set(ids.values())) == len(created)
+
+
+async def test_topics_are_told_of_when_they_are_created(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that hears late of new topics is waited for: whoever asks next must find them."""
+    ask, told = AIOKafkaAdminClient.list_topics, list[set[str]]()
+
+    async def hear_late(admin: AIOKafkaAdminClient) -> set[str]:
+        found = set(await ask(admin))
+        told.append(found if len(told) >= 3 else found - set(wanted_topics(settings)))
+        return told[-1]
+
+    monkeypatch.setattr(AIOKafkaAdminClient, "list_topics", hear_late)
+    created = await create_topics(settings)
+    assert len(told) == 4
+    assert told[-1] >= set(created)
 
 
 async def test_a_topic_that_does_not_exist_has_no_id_and_is_not_created(settings: Settings) -> None:

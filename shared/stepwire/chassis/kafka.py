@@ -42,8 +42,8 @@ REQUEST_TIMEOUT_MS = 10_000
 CREATE_TIMEOUT_MS = 30_000
 DESIRED_REPLICATION = 3
 _MESSAGE_BYTES = "max.message.bytes"
-GROUPS_SECONDS = 10.0
-GROUPS_POLL_SECONDS = 0.05
+VISIBLE_SECONDS = 10.0
+VISIBLE_POLL_SECONDS = 0.05
 
 
 class TopicFacts(NamedTuple):
@@ -93,7 +93,7 @@ async def create_topics(settings: Settings, queues: Iterable[str] = ()) -> list[
 
     Raises:
         Unreachable: Kafka does not answer.
-        ChassisError: Kafka refused a topic, or one that exists is smaller than the settings ask for.
+        ChassisError: Kafka refused a topic, or does not tell of it though it was created.
     """
     async with _admin(settings.kafka_bootstrap) as admin:
         wanted = wanted_topics(settings, queues)
@@ -102,6 +102,7 @@ async def create_topics(settings: Settings, queues: Iterable[str] = ()) -> list[
         if missing:
             replication = settings.topic_replication or await _replication(admin)
             await _create(admin, [_new_topic(settings, name, replication) for name in missing])
+            await _until_listed(admin, missing)
             await _prepare_groups(admin, settings)
         await _check_partitions(admin, settings, [name for name in wanted if name in existing])
         return missing
@@ -224,14 +225,23 @@ async def _message_sizes(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> d
     return found
 
 
+async def _until_listed(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> None:
+    """Wait until the brokers tell of new topics: a busy one has what its controller decided a moment later."""
+    deadline = asyncio.get_running_loop().time() + VISIBLE_SECONDS
+    while unseen := set(topics).difference(await admin.list_topics()):
+        if asyncio.get_running_loop().time() >= deadline:
+            raise ChassisError(f"Kafka created topics but does not tell of {', '.join(sorted(unseen))}; try again.")
+        await asyncio.sleep(VISIBLE_POLL_SECONDS)
+
+
 async def _prepare_groups(admin: AIOKafkaAdminClient, settings: Settings) -> None:
     """Let a new Kafka create its own topic of offsets now, so that the first consumers do not complain about it."""
-    deadline = asyncio.get_running_loop().time() + GROUPS_SECONDS
+    deadline = asyncio.get_running_loop().time() + VISIBLE_SECONDS
     while asyncio.get_running_loop().time() < deadline:
         try:
             await admin.find_coordinator(settings.topic("coordinator"))
         except GroupCoordinatorNotAvailableError:
-            await asyncio.sleep(GROUPS_POLL_SECONDS)
+            await asyncio.sleep(VISIBLE_POLL_SECONDS)
         else:
             return
 
