@@ -123,16 +123,15 @@ class Applier:
 
     async def _once(self, work: Work, mode: Mode) -> Applied:
         with self._measure.batch() as measured:
-            async with self._chassis.engine.connect() as connection:
-                if work.timeline not in {"", timeline_of(connection)}:
+            async with transaction(self._chassis.engine) as direct:
+                if work.timeline not in {"", timeline_of(direct)}:
                     raise TimelineChangedError
-                async with transaction(connection) as direct:
-                    if mode is Mode.WAIT:
-                        await direct.execute(WAIT_AT_MOST)
-                    tx = Transaction(direct, self._surroundings, work, mode)
-                    await decide(tx)
-                    publication = await write(tx)
-                    await self._chassis.failpoints.hit_async("coordinator.in_transaction")
+                if mode is Mode.WAIT:
+                    await direct.execute(WAIT_AT_MOST)
+                tx = Transaction(direct, self._surroundings, work, mode)
+                await decide(tx)
+                publication = await write(tx)
+                await self._chassis.failpoints.hit_async("coordinator.in_transaction")
             await self._chassis.failpoints.hit_async("coordinator.committed")
             measured(tx)
         self._set_alarm(tx)

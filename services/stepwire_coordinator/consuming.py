@@ -10,7 +10,7 @@ from uuid import UUID
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from sqlalchemy import text
 
-from stepwire.chassis.direct import DATABASE_ERRORS
+from stepwire.chassis.direct import DATABASE_ERRORS, autocommit
 from stepwire.chassis.errors import Unreachable
 from stepwire.chassis.kafka import topic_ids
 from stepwire.chassis.offsets import OffsetCommitter
@@ -161,7 +161,7 @@ class Consumption:
         """How far the database is, however long it takes to tell."""
         while True:
             try:
-                async with self._chassis.engine.connect() as connection:
+                async with autocommit(self._chassis.engine) as connection:
                     rows = await connection.execute(POSITIONS, {"ids": list(self.topic_ids.values())})
                     self.timeline = self.timeline or timeline_of(connection)
                     if self.timeline != timeline_of(connection):

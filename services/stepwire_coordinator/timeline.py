@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from stepwire.chassis.direct import Direct
 
 # Raises on a standby, which takes no writes anyway.
 TIMELINE = "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)"
@@ -21,10 +23,9 @@ def watch_timeline(engine: AsyncEngine) -> None:
     event.listen(engine.sync_engine, "connect", _ask)
 
 
-def timeline_of(connection: AsyncConnection) -> str:
+def timeline_of(connection: Direct) -> str:
     """The timeline of the server at the other end; empty where nobody watches."""
-    found: str = connection.sync_connection.info.get(KEY, "") if connection.sync_connection is not None else ""
-    return found
+    return str(connection.info.get(KEY, ""))
 
 
 def _ask(connection: Any, record: Any) -> None:

@@ -7,7 +7,7 @@ import asyncio
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from stepwire.chassis.direct import DATABASE_ERRORS
+from stepwire.chassis.direct import DATABASE_ERRORS, autocommit
 from stepwire.chassis.errors import ChassisError
 from stepwire.chassis.kafka import topic_ids
 from stepwire.chassis.service import Chassis
@@ -69,7 +69,7 @@ class Watch:
             self._changed.set()
 
     async def _compare_timeline(self) -> None:
-        async with self._chassis.engine.connect() as connection:
+        async with autocommit(self._chassis.engine) as connection:
             timeline = timeline_of(connection)
         if self._consumption.timeline not in {"", timeline}:
             self._chassis.log.warning("The database is another one after a failover.", action="timeline_changed")
