@@ -6,6 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+BESIDE ?= .venv-beside
 STAMP := $(VENV)/.installed
 # How many share the tests (tests/support/sharing.py); 0: one after the other, in one process.
 WORKERS ?= 2
@@ -13,7 +14,7 @@ ONLY ?=
 ARGS ?=
 SOURCES := shared services tests examples bench deploy migrations reference
 
-.PHONY: compose-test help install lint types contracts test docs demo bench properties clean
+.PHONY: compose-test help install lint types contracts test docs demo bench bench-beside properties clean
 
 help: ## Show what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -49,6 +50,11 @@ demo: $(STAMP) ## Provision network nodes, kill the executor meanwhile, and prov
 bench: $(STAMP) ## Measure; ONLY=w1,w2 runs some
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
+bench-beside: $(STAMP) ## Measure beside another engine, in turns, as ratios; DBOS in an environment of its own
+	@test -x $(BESIDE)/bin/python || $(PYTHON) -m venv $(BESIDE)
+	@$(BESIDE)/bin/python -m pip install --quiet --disable-pip-version-check 'dbos==3.4.0'
+	@$(BIN)/python -m bench.beside $(BESIDE)/bin/python $(ARGS)
+
 compose-test: ## Build the images, play the main job in containers, kill one meanwhile, and remove everything (needs Docker)
 	@$(PYTHON) deploy/compose_test.py
 
@@ -56,4 +62,4 @@ properties: $(STAMP) ## Run the property tests with many more examples
 	STEPWIRE_TEST_EXAMPLES=50000 STEPWIRE_PROPERTIES_EXAMPLES=50000 $(BIN)/python -m pytest -k 'propert or machine' --timeout 7200 tests/process tests/flow $(ARGS)
 
 clean: ## Remove the virtual environment and what tools left behind
-	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(BESIDE) site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

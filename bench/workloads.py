@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
-from uuid import UUID
 
 import orjson
 from aiokafka import AIOKafkaConsumer
@@ -15,8 +14,8 @@ from bench import reading
 from bench.harness import SERVICES, Bench
 from bench.lines import median_ms, quantiles
 from bench.outside import Events, Outside, start_record
+from bench.runs import COMPLETED_SQL, STARTS, let_wait, run_burst, run_callback, run_one, seconds_until
 from bench.workflows import BIG_STEPS
-from stepwire.contracts.commands import process_id_of
 from stepwire.contracts.topics import PROCESS_EVENTS
 
 W1_PROCESSES = 4000
@@ -29,17 +28,10 @@ BIG_RUNS = 20
 IDLE_WAITING = 100
 IDLE_SECONDS = 60.0
 SETTLE_SECONDS = 5.0
-EVENT_SECONDS = 60.0
 
-COMPLETED_SQL = "SELECT count(*) FROM stepwire_engine.processes WHERE status = 'completed'"
-WAITING_SQL = "SELECT count(*) FROM stepwire_engine.processes WHERE status = 'awaiting_callback'"
 STEPS_SQL = """
     SELECT count(*) FROM stepwire_engine.process_steps
     WHERE status = 'success' AND name IN ('One', 'Two', 'Three', 'Four', 'Five')
-"""
-CLOCK_SQL = """
-    SELECT (delta -> 'set' ->> $2)::float8 FROM stepwire_engine.process_steps
-    WHERE process_id = $1 AND status = 'success' AND delta -> 'set' ? $2
 """
 SPAN_SQL = """
     SELECT extract(epoch FROM max(completed_at) - min(started_at))::float8 FROM stepwire_engine.process_steps
@@ -51,7 +43,7 @@ async def w1(bench: Bench) -> None:
     """Thousands of processes of five trivial steps, as fast as possible."""
     records = [start_record("bench_five", f"w1-{number}") for number in range(W1_PROCESSES)]
     async with bench.outside() as outside:
-        await _burst(outside, BURST)
+        await run_burst(outside, BURST)
         already = await outside.count(COMPLETED_SQL), await outside.count(STEPS_SQL)
         meter, began = bench.meter(), time.time()
         await outside.publish(records)
@@ -79,12 +71,12 @@ async def w1(bench: Bench) -> None:
 async def w2(bench: Bench) -> None:
     """The same one at a time: from publishing the command to seeing its completed event."""
     async with bench.outside() as outside, Events(outside.bootstrap) as events:
-        await _burst(outside, BURST)
-        for transport, start in (("kafka", _start_by_kafka), ("http", _start_by_http)):
+        await run_burst(outside, BURST)
+        for transport, start in STARTS.items():
             for run in range(WARM_UP):
-                await _one(outside, events, start, f"w2-{transport}-warm-{run}")
+                await run_one(outside, events, start, f"w2-{transport}-warm-{run}")
             meter = bench.meter()
-            taken = [await _one(outside, events, start, f"w2-{transport}-{run}") for run in range(RUNS)]
+            taken = [await run_one(outside, events, start, f"w2-{transport}-{run}") for run in range(RUNS)]
             bench.show(
                 "w2", RUNS, {"transport": transport, **quantiles(taken), "cpu_ms": meter.milliseconds_each(RUNS)}
             )
@@ -98,9 +90,9 @@ async def w3(bench: Bench) -> None:
     interpreter is not what waiting costs.
     """
     async with bench.outside() as outside, Events(outside.bootstrap) as events:
-        await _burst(outside, WAITING)
+        await run_burst(outside, WAITING)
         for waiting in (0, WAITING):
-            await _let_wait(outside, waiting)
+            await let_wait(outside, waiting)
             found = await _callbacks(bench, outside, events, waiting)
             bench.show("w3", RUNS, {"waiting": waiting, **found})
 
@@ -110,20 +102,20 @@ async def w4(bench: Bench) -> None:
     first = ["Big", *(f"Small {number}" for number in range(2, 21))]
     last = [f"Small {number}" for number in range(BIG_STEPS - 19, BIG_STEPS + 1)]
     async with bench.outside() as outside, Events(outside.bootstrap) as events:
-        await _burst(outside, BURST)
-        answered = [await _callback(bench, outside, events, "bench_big", f"w4-{run}") for run in range(BIG_RUNS)]
+        await run_burst(outside, BURST)
+        answered = [await run_callback(bench, outside, events, "bench_big", f"w4-{run}") for run in range(BIG_RUNS)]
         spans = {
             f"{word}20_ms": median_ms([await outside.database.fetchval(SPAN_SQL, each[0], names) for each in answered])
             for word, names in (("first", first), ("last", last))
         }
-        taken = [await _seconds_until(outside, each, "ran_at") for each in answered]
+        taken = [await seconds_until(outside, each, "ran_at") for each in answered]
     bench.show("w4", BIG_RUNS, {**spans, "callback_p50_ms": median_ms(taken)})
 
 
 async def idle(bench: Bench) -> None:
     """What doing nothing costs while processes wait."""
     async with bench.outside() as outside:
-        await _let_wait(outside, IDLE_WAITING)
+        await let_wait(outside, IDLE_WAITING)
         await asyncio.sleep(SETTLE_SECONDS)
         meter = bench.meter()
         await asyncio.sleep(IDLE_SECONDS)
@@ -141,32 +133,6 @@ WORKLOADS: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "list": reading.lists,
     "sse": reading.follow,
 }
-
-Start = Callable[[Outside, str], Awaitable[None]]
-
-
-async def _start_by_kafka(outside: Outside, command_id: str) -> None:
-    await outside.start("bench_five", command_id)
-
-
-async def _start_by_http(outside: Outside, command_id: str) -> None:
-    _, status = await outside.post("/api/processes/bench_five?reporter=bench", [], {"Idempotency-Key": command_id})
-    if status != 201:  # noqa: PLR2004 - created
-        raise RuntimeError(f"a start by HTTP was answered {status}; look into the gateway's log")
-
-
-async def _one(outside: Outside, events: Events, start: Start, command_id: str) -> float:
-    completed = events.expect(process_id_of(command_id), "completed")
-    began = time.perf_counter()
-    await start(outside, command_id)
-    return await asyncio.wait_for(completed, EVENT_SECONDS) - began
-
-
-async def _burst(outside: Outside, count: int) -> None:
-    """Run processes first: connections, prepared statements and compilers that warm up are not what is measured."""
-    already = await outside.count(COMPLETED_SQL)
-    await outside.publish([start_record("bench_five", f"burst-{already}-{number}") for number in range(count)])
-    await outside.wait_for_count(already + count, COMPLETED_SQL)
 
 
 async def _last_events(outside: Outside, since: float) -> tuple[float, float]:
@@ -202,41 +168,17 @@ async def _event_times(consumer: AIOKafkaConsumer) -> dict[str, dict[str, float]
     return times
 
 
-async def _let_wait(outside: Outside, count: int) -> None:
-    await outside.publish([start_record("bench_callback", f"waiting-{number}") for number in range(count)])
-    await outside.wait_for_count(count, WAITING_SQL)
-
-
 async def _callbacks(bench: Bench, outside: Outside, events: Events, waiting: int) -> dict[str, Any]:
     for run in range(WARM_UP):
-        await _callback(bench, outside, events, "bench_callback", f"w3-{waiting}-warm-{run}")
+        await run_callback(bench, outside, events, "bench_callback", f"w3-{waiting}-warm-{run}")
     meter = bench.meter()
-    measured = [await _callback(bench, outside, events, "bench_callback", f"w3-{waiting}-{run}") for run in range(RUNS)]
+    measured = [
+        await run_callback(bench, outside, events, "bench_callback", f"w3-{waiting}-{run}") for run in range(RUNS)
+    ]
     cpu = meter.milliseconds_each(RUNS)
-    taken = [await _seconds_until(outside, each, "ran_at") for each in measured]
-    validation = [await _seconds_until(outside, each, "checked_at") for each in measured]
+    taken = [await seconds_until(outside, each, "ran_at") for each in measured]
+    validation = [await seconds_until(outside, each, "checked_at") for each in measured]
     return {**quantiles(taken), "validation_p50_ms": median_ms(validation), "cpu_ms": cpu, "rss_mb": bench.rss()}
-
-
-Answered = tuple[UUID, float]
-
-
-async def _callback(bench: Bench, outside: Outside, events: Events, workflow: str, command_id: str) -> Answered:
-    """Run one process to its callback and post it; return the time just before the POST."""
-    process_id = process_id_of(command_id)
-    waits, completed = (events.expect(process_id, word) for word in ("awaiting_callback", "completed"))
-    await outside.start(workflow, command_id)
-    await asyncio.wait_for(waits, EVENT_SECONDS)
-    posted, status = await outside.post(bench.door.routes[str(process_id)], {"answer": command_id})
-    if status != 200:  # noqa: PLR2004 - accepted and durable
-        raise RuntimeError(f"a callback was answered {status}; look into the gateway's log")
-    await asyncio.wait_for(completed, EVENT_SECONDS)
-    return process_id, posted
-
-
-async def _seconds_until(outside: Outside, answered: Answered, clock: str) -> float:
-    process_id, posted = answered
-    return float(await outside.database.fetchval(CLOCK_SQL, process_id, clock)) - posted
 
 
 def chosen(only: str) -> Sequence[str]:
