@@ -6,16 +6,23 @@ import asyncio
 
 from aiokafka.errors import KafkaError
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stepwire.chassis.direct import DATABASE_ERRORS
+from stepwire.chassis.lag import Lag
 from stepwire.chassis.service import Chassis
 from stepwire_coordinator.consuming import Consumption
 
 EVERY_SECONDS = 10.0
 # Counting all processes may take at most a hundredth of the time.
 MOST_SHARE = 100
-BY_STATUS = text("SELECT workflow, status, count(*) FROM stepwire_engine.processes GROUP BY 1, 2")
+# In halves, with the very words of their indexes: rows themselves are read only of those that are under way.
+BY_STATUS = text("""
+SELECT workflow, status, count(*) FROM stepwire_engine.processes
+WHERE status NOT IN ('created', 'running') GROUP BY 1, 2
+UNION ALL
+SELECT workflow, status, count(*) FROM stepwire_engine.processes
+WHERE status IN ('created', 'running') AND status NOT IN ('completed', 'aborted', 'rejected') GROUP BY 1, 2
+""")
 AGES = text("""
 SELECT
     coalesce((SELECT extract(epoch FROM clock_timestamp() - min(created_at))
@@ -41,36 +48,25 @@ class Gauges:
         """Read from the service's database and consumer."""
         self._chassis = chassis
         self._consumption = consumption
+        self._lag = Lag(chassis.metrics, chassis.settings)
         self._seen: set[tuple[str, str]] = set()
         self._queues: set[str] = set()
         self._count_again_at = float("-inf")
 
     async def run(self) -> None:
-        """Read every ten seconds until cancelled."""
+        """Read every ten seconds until cancelled; what cannot be read keeps nothing else from being fresh."""
         while True:
-            try:
-                await self.read()
-            except (KafkaError, *DATABASE_ERRORS) as error:
-                self._chassis.log.info("Gauges are stale.", action="gauges", error=str(error))
+            for part in (self.read_ages, self.read_lag, self.count):
+                try:
+                    await part()
+                except (KafkaError, *DATABASE_ERRORS) as error:
+                    self._chassis.log.info("Gauges are stale.", action="gauges", error=str(error))
             await asyncio.sleep(EVERY_SECONDS)
 
-    async def _count(self, connection: AsyncConnection) -> None:
-        """Count all processes, unless the last time took long and was not long ago."""
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        if began < self._count_again_at:
-            return
-        statuses = {(r[0], r[1]): r[2] for r in await connection.execute(BY_STATUS)}
-        self._count_again_at = began + (loop.time() - began) * MOST_SHARE
-        for labels in self._seen | statuses.keys():
-            self._chassis.metrics.processes.labels(*labels).set(statuses.get(labels, 0))
-        self._seen |= statuses.keys()
-
-    async def read(self) -> None:
-        """Read everything once."""
+    async def read_ages(self) -> None:
+        """Read how long what waits has waited."""
         metrics = self._chassis.metrics
         async with self._chassis.engine.connect() as connection:
-            await self._count(connection)
             queues = {r[0]: r[1] for r in await connection.execute(QUEUES)}
             ages = (await connection.execute(AGES)).one()
         for queue in self._queues | queues.keys():
@@ -78,6 +74,23 @@ class Gauges:
         self._queues |= queues.keys()
         metrics.outbox_oldest_seconds.set(ages[0])
         metrics.locks_oldest_seconds.set(ages[1])
-        for partition, (position, end) in (await self._consumption.lag()).items():
-            base = partition.topic.removeprefix(self._chassis.settings.topic_prefix)
-            metrics.consumer_lag.labels(base, str(partition.partition)).set(max(0, end - position))
+
+    async def read_lag(self) -> None:
+        """Ask Kafka how much there is to read."""
+        lag = await self._consumption.lag()
+        self._lag.show({partition: end - position for partition, (position, end) in lag.items()})
+
+    async def count(self) -> None:
+        """Count all processes, unless the last time took long and was not long ago, whatever came of it."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        if began < self._count_again_at:
+            return
+        try:
+            async with self._chassis.engine.connect() as connection:
+                statuses = {(r[0], r[1]): r[2] for r in await connection.execute(BY_STATUS)}
+        finally:
+            self._count_again_at = began + (loop.time() - began) * MOST_SHARE
+        for labels in self._seen | statuses.keys():
+            self._chassis.metrics.processes.labels(*labels).set(statuses.get(labels, 0))
+        self._seen |= statuses.keys()

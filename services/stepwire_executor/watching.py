@@ -11,6 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from stepwire.chassis.errors import ChassisError
 from stepwire.chassis.kafka import topic_ids
+from stepwire.chassis.lag import Lag
 from stepwire.chassis.service import Chassis
 from stepwire.contracts import topics
 from stepwire_executor.polling import Poller
@@ -29,6 +30,7 @@ class Watchdog:
         self._poller = poller
         self._stuck_seconds = stuck_seconds
         self._log: FilteringBoundLogger = chassis.log
+        self._lag = Lag(chassis.metrics, chassis.settings)
         self._seen: dict[TopicPartition, tuple[int, float]] = {}
         self._ids: dict[str, str] = {}
 
@@ -49,8 +51,7 @@ class Watchdog:
         except (KafkaError, ChassisError, TimeoutError) as error:
             self._log.info("Kafka did not tell how far we are.", action="watch", reason=repr(error))
             return None
-        for partition, (_, behind) in lag.items():
-            self._chassis.metrics.consumer_lag.labels(partition.topic, str(partition.partition)).set(behind)
+        self._lag.show({partition: behind for partition, (_, behind) in lag.items()})
         if time.monotonic() - self._poller.polled_at > POLLING_SECONDS:
             self._seen.clear()
             return None

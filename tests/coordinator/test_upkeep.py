@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from stepwire.chassis.settings import Settings
 from stepwire_coordinator import gauges
@@ -43,10 +43,12 @@ ROWS = {
         VALUES (:id, :kind, '{{}}', {when})""",
     "run_claims": """INSERT INTO stepwire_engine.run_claims (process_id, epoch, executor, node, claimed_at)
         VALUES (:id, :epoch, gen_random_uuid(), '2', {when})""",
-    "step_outcomes": """INSERT INTO stepwire_engine.step_outcomes (process_id, node, attempt, status, executor, epoch)
-        VALUES (:id, '2', 1, 'success', gen_random_uuid(), 1)""",
+    "step_outcomes": """INSERT INTO stepwire_engine.step_outcomes
+        (process_id, node, attempt, status, executor, epoch, created_at)
+        VALUES (:id, '2', 1, 'success', gen_random_uuid(), 1, {when})""",
     "callback_inbox": """INSERT INTO stepwire_engine.callback_inbox
-        (process_id, node, attempt, payload, body_hash, applied_at) VALUES (:id, '2', 1, '{{}}', '', {applied})""",
+        (process_id, node, attempt, payload, body_hash, received_at, applied_at)
+        VALUES (:id, '2', 1, '{{}}', '', {when}, {applied})""",
     "set_aside": """INSERT INTO stepwire_engine.set_aside (topic_id, partition, "offset", topic, process_id, kind, body)
         VALUES (:name, 0, 0, 't', :id, 'result', '')""",
     "lock_waiters": "INSERT INTO stepwire_engine.lock_waiters (key, process_id) VALUES ('resource:x', :id)",
@@ -80,11 +82,11 @@ async def _fill(stage: Stage, ended: UUID, fresh: UUID, going: UUID) -> None:
     await _put(stage, "commands", when=OLD, command_status="accepted", id=waiting)
     for when, kind in ((OLD, "late_result"), (NEW, "late_result"), (OLD, "note")):
         await _put(stage, "process_notes", when=when, kind=kind, id=going)
-    for id_, epoch, when in ((ended, 5, NEW), (fresh, 5, NEW), (going, 4, OLD), (going, 5, OLD), (going, 3, NEW)):
+    for id_, epoch, when in ((ended, 5, OLD), (fresh, 5, OLD), (going, 4, OLD), (going, 5, OLD), (going, 3, NEW)):
         await _put(stage, "run_claims", id=id_, epoch=epoch, when=when)
     for id_, applied in ((ended, "NULL"), (fresh, OLD), (going, "NULL")):
-        await _put(stage, "callback_inbox", id=id_, applied=applied)
-        await _put(stage, "step_outcomes", id=id_)
+        await _put(stage, "callback_inbox", id=id_, applied=applied, when=OLD)
+        await _put(stage, "step_outcomes", id=id_, when=OLD)
         await _put(stage, "set_aside", id=id_)
         await _put(stage, "lock_waiters", id=id_)
     # Of a process that is gone.
@@ -162,7 +164,8 @@ async def test_gauges_tell_ages_and_counts(topics: Settings) -> None:
         await _put(stage, "outbox", when=OLD)
         lock = "INSERT INTO stepwire_engine.locks VALUES ('subscription:x', gen_random_uuid(), 'w', {when})"
         await stage.execute(lock.format(when=OLD))
-        await gauges.read()
+        await gauges.read_ages()
+        await gauges.count()
         two_days = 2 * 24 * 3600
         assert value("stepwire_processes", {"workflow": "w", "status": "running"}) == 1
         for name in ("outbox_oldest_seconds", "locks_oldest_seconds"):
@@ -171,9 +174,30 @@ async def test_gauges_tell_ages_and_counts(topics: Settings) -> None:
         await stage.execute("UPDATE stepwire_engine.processes SET status = 'completed', runnable = false")
         async with asyncio.timeout(DEADLINE_SECONDS):
             while value("stepwire_processes", {"workflow": "w", "status": "running"}) != 0:
-                await gauges.read()
+                await gauges.count()
+        await gauges.read_ages()
         assert value("stepwire_processes", {"workflow": "w", "status": "completed"}) == 1
         assert value("stepwire_queue_oldest_seconds", {"queue": "default"}) == 0
+        await chassis.engine.dispose()
+
+
+async def test_processes_too_many_to_count_cost_no_other_gauge(
+    topics: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counting that is broken off is not begun again and again, and everything else is told all the same."""
+    monkeypatch.setattr(gauges, "EVERY_SECONDS", TICK_SECONDS)
+    monkeypatch.setattr(gauges, "BY_STATUS", text("SELECT pg_sleep(1), 'w', 1"))
+    async with Stage(topics, coordinators=0) as stage:
+        chassis = stage.make_chassis()
+        event.listen(chassis.engine.sync_engine, "connect", _limit_statements)
+        surroundings = Surroundings(topics, Manifests(), topics.callback_secrets)
+        consumption = Consumption(chassis, Applier(chassis, surroundings, Alarm()), Publisher(chassis))
+        reading = asyncio.create_task(Gauges(chassis, consumption).run())
+        await _put(stage, "outbox", when=OLD)
+        value = chassis.metrics.registry.get_sample_value
+        await _until(stage, lambda: (value("stepwire_outbox_oldest_seconds") or 0) > 0)
+        reading.cancel()
+        await asyncio.wait({reading})
         await chassis.engine.dispose()
 
 

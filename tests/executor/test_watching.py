@@ -22,7 +22,7 @@ PARTITION = TopicPartition("step.commands", 3)
 class Stage:
     """A consumer that stands where the test puts it, and a cluster whose topics have the ids the test gives them."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, stuck_seconds: float = 0.0) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, stuck_seconds: float = 0.0, prefix: str = "") -> None:
         self.topics = ["step.commands"]
         self.polled_at = time.monotonic()
         self.reopen = False
@@ -31,7 +31,7 @@ class Stage:
         self.away = False
         self.rebuilt = 0
         self.metrics = Metrics()
-        settings = Settings()
+        settings = Settings(topic_prefix=prefix)
         chassis: Any = SimpleNamespace(settings=settings, metrics=self.metrics, log=get_logger(), producer=self)
         poller: Any = self
         monkeypatch.setattr(watching, "topic_ids", self._topic_ids)
@@ -48,7 +48,7 @@ class Stage:
         self.rebuilt += 1
 
     async def _topic_ids(self, _bootstrap: str, names: list[str]) -> dict[str, str]:
-        return {name: self.ids[name] for name in names}
+        return {name: self.ids[name.removeprefix("test.")] for name in names}
 
 
 async def test_records_before_a_consumer_that_stands_still_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,6 +60,17 @@ async def test_records_before_a_consumer_that_stands_still_are_told(monkeypatch:
     assert stuck is not None
     assert "step.commands-3" in stuck
     assert b'stepwire_consumer_lag{partition="3",topic="step.commands"} 5.0' in stage.metrics.render()
+
+
+async def test_the_lag_of_partitions_that_another_reads_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A figure of before the rebalance would stand there for ever; topics have the same names in all services."""
+    stage = Stage(monkeypatch, prefix="test.")
+    stage.places = {TopicPartition("test.step.commands", 3): (10, 5), TopicPartition("test.step.commands", 4): (7, 2)}
+    await stage.watchdog.look()
+    stage.places.popitem()
+    await stage.watchdog.look()
+    shown = [line for line in stage.metrics.render().splitlines() if line.startswith(b"stepwire_consumer_lag{")]
+    assert shown == [b'stepwire_consumer_lag{partition="3",topic="step.commands"} 5.0']
 
 
 async def test_a_consumer_that_moves_or_has_nothing_before_it_is_fine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,22 +87,30 @@ _STANDING = text(
     LEFT JOIN stepwire_engine.processes p ON p.process_id = asked.process_id
     """
 )
+# In halves, with the very words of their indexes.
 _COUNTS = text(
     """
-    SELECT is_task, status, count(*) FROM stepwire_engine.processes WHERE status <> 'rejected' GROUP BY is_task, status
+    SELECT is_task, status, count(*) FROM stepwire_engine.processes
+    WHERE status NOT IN ('created', 'running') AND status <> 'rejected' GROUP BY is_task, status
+    UNION ALL
+    SELECT is_task, status, count(*) FROM stepwire_engine.processes
+    WHERE status IN ('created', 'running') AND status NOT IN ('completed', 'aborted', 'rejected')
+    GROUP BY is_task, status
     """
 )
 _RETRYABLE_TASKS = text(
     """
     SELECT count(*) FROM stepwire_engine.processes
     WHERE is_task AND status IN ('failed', 'waiting', 'api_unavailable', 'inconsistent_data')
+        AND status NOT IN ('completed', 'aborted', 'rejected')
     """
 )
 _ENGINE = text(
     """
     SELECT e.paused, (
-        SELECT count(*) FROM stepwire_engine.processes p JOIN stepwire_engine.run_claims c
-            ON c.process_id = p.process_id AND c.epoch = p.epoch
+        SELECT count(*) FROM stepwire_engine.processes p CROSS JOIN LATERAL (
+            SELECT * FROM stepwire_engine.run_claims own
+            WHERE own.process_id = p.process_id AND own.epoch = p.epoch OFFSET 0) c
         WHERE p.runnable AND NOT c.revoked AND c.ended_at IS NULL)
     FROM stepwire_engine.engine_settings e
     """
