@@ -11,43 +11,52 @@ from stepwire.chassis.service import Chassis
 from stepwire.data.removal import MOST, remove_old_tasks
 
 EVERY_SECONDS = 600.0
-# A rule that the service's own limit breaks off would never be applied again: what it has to remove only grows.
-PATIENTLY = text("SET LOCAL statement_timeout = '10min'")
+# A rule that the service's own limit breaks off would never be applied again: what it has to remove only grows. And it
+# is planned for the tables as they are, not once for all like the statements of batches.
+PATIENTLY = text("""
+SELECT set_config('statement_timeout', '10min', true), set_config('plan_cache_mode', 'force_custom_plan', true),
+    set_config('enable_seqscan', 'on', true)
+""")
 
+# Processes are kept for ever, so none of these may read them all. OFFSET 0: the process of each old row is looked up by
+# its key. Nothing is older than the end of its process but what was written before that.
 RULES = {
     "commands": """
-        DELETE FROM stepwire_engine.commands
+        DELETE FROM stepwire_engine.commands AS c
         WHERE received_at < clock_timestamp() - CAST(:commands AS float8) * interval '1 day'
             AND status IN ('accepted', 'rejected')
             AND NOT EXISTS (SELECT 1 FROM stepwire_engine.processes AS p
-                WHERE p.process_id = commands.process_id AND p.status = 'created')""",
+                WHERE p.process_id = c.process_id AND p.status = 'created' OFFSET 0)""",
     "notes": """
         DELETE FROM stepwire_engine.process_notes
         WHERE kind <> 'note' AND created_at < clock_timestamp() - CAST(:notes AS float8) * interval '1 day'""",
     "claims": """
-        DELETE FROM stepwire_engine.run_claims AS c USING stepwire_engine.processes AS p
-        WHERE p.process_id = c.process_id AND (
-            c.epoch < p.epoch AND c.claimed_at < clock_timestamp() - CAST(:claims AS float8) * interval '1 day'
-            OR p.completed_at < clock_timestamp() - CAST(:claims AS float8) * interval '1 day')""",
+        DELETE FROM stepwire_engine.run_claims AS c
+        WHERE claimed_at < clock_timestamp() - CAST(:claims AS float8) * interval '1 day'
+            AND EXISTS (SELECT 1 FROM stepwire_engine.processes AS p WHERE p.process_id = c.process_id AND (
+                p.epoch > c.epoch
+                OR p.completed_at < clock_timestamp() - CAST(:claims AS float8) * interval '1 day') OFFSET 0)""",
     "outcomes": """
-        DELETE FROM stepwire_engine.step_outcomes AS o USING stepwire_engine.processes AS p
-        WHERE p.process_id = o.process_id
-            AND p.completed_at < clock_timestamp() - CAST(:claims AS float8) * interval '1 day'""",
+        DELETE FROM stepwire_engine.step_outcomes AS o
+        WHERE created_at < clock_timestamp() - CAST(:claims AS float8) * interval '1 day'
+            AND EXISTS (SELECT 1 FROM stepwire_engine.processes AS p WHERE p.process_id = o.process_id
+                AND p.completed_at < clock_timestamp() - CAST(:claims AS float8) * interval '1 day' OFFSET 0)""",
     "inbox": """
-        DELETE FROM stepwire_engine.callback_inbox AS i USING stepwire_engine.processes AS p
-        WHERE p.process_id = i.process_id AND (
-            i.applied_at < clock_timestamp() - CAST(:claims AS float8) * interval '1 day'
-            OR p.completed_at < clock_timestamp() - CAST(:claims AS float8) * interval '1 day')""",
+        DELETE FROM stepwire_engine.callback_inbox AS i
+        WHERE received_at < clock_timestamp() - CAST(:claims AS float8) * interval '1 day' AND (
+            applied_at < clock_timestamp() - CAST(:claims AS float8) * interval '1 day'
+            OR EXISTS (SELECT 1 FROM stepwire_engine.processes AS p WHERE p.process_id = i.process_id
+                AND p.completed_at < clock_timestamp() - CAST(:claims AS float8) * interval '1 day' OFFSET 0))""",
     # The records of a process that is gone would be looked at ten times a second for ever.
     "early": """
         DELETE FROM stepwire_engine.set_aside AS s
         WHERE NOT EXISTS (SELECT 1 FROM stepwire_engine.processes AS p WHERE p.process_id = s.process_id AND (
             p.completed_at IS NULL
-            OR p.completed_at >= clock_timestamp() - CAST(:claims AS float8) * interval '1 day'))""",
+            OR p.completed_at >= clock_timestamp() - CAST(:claims AS float8) * interval '1 day') OFFSET 0)""",
     "waiters": """
         DELETE FROM stepwire_engine.lock_waiters AS w
         WHERE NOT EXISTS (SELECT 1 FROM stepwire_engine.processes AS p
-            WHERE p.process_id = w.process_id AND p.status NOT IN ('completed', 'aborted', 'rejected'))""",
+            WHERE p.process_id = w.process_id AND p.status NOT IN ('completed', 'aborted', 'rejected') OFFSET 0)""",
     "outbox": """
         DELETE FROM stepwire_engine.outbox
         WHERE created_at < clock_timestamp() - CAST(:outbox AS float8) * interval '1 day'""",
@@ -61,7 +70,11 @@ RULES = {
         DELETE FROM stepwire_engine.manifests AS m
         WHERE offered_at < clock_timestamp() - CAST(:commands AS float8) * interval '1 day'
             AND NOT EXISTS (SELECT 1 FROM stepwire_engine.executors AS e WHERE m.hash = ANY (e.manifests))
-            AND NOT EXISTS (SELECT 1 FROM stepwire_engine.processes AS p WHERE p.manifest = m.hash)""",
+            AND NOT EXISTS (SELECT 1 FROM stepwire_engine.processes AS p
+                WHERE p.manifest = m.hash AND p.status NOT IN ('created', 'running') OFFSET 0)
+            AND NOT EXISTS (SELECT 1 FROM stepwire_engine.processes AS p
+                WHERE p.workflow = m.workflow AND p.manifest = m.hash AND p.status IN ('created', 'running')
+                    AND p.status NOT IN ('completed', 'aborted', 'rejected') OFFSET 0)""",
     "forms": """
         DELETE FROM stepwire_engine.forms AS f
         WHERE offered_at < clock_timestamp() - CAST(:commands AS float8) * interval '1 day'

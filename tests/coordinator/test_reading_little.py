@@ -11,9 +11,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from stepwire.data import claims, executors
-from stepwire_coordinator import gauges, sweeping
-from stepwire_coordinator.store import commands, inbox, journal, leases, processes
+from stepwire.data import claims, executors, locks, process_reads, removal
+from stepwire_coordinator import gauges, retention, sweeping
+from stepwire_coordinator.store import commands, inbox, journal, leases, processes, stranded
+from stepwire_coordinator.store import locks as lock_rows
 
 MANY = 20_000
 # The index pages of a handful of rows; reading all rows of any table here would take a hundred times as many.
@@ -45,6 +46,10 @@ RELATED = (
     """
     INSERT INTO stepwire_engine.callback_inbox (process_id, node, attempt, payload, body_hash, applied_at)
     SELECT process_id, '2', 1, '{}', '', clock_timestamp() FROM stepwire_engine.processes
+    """,
+    """
+    INSERT INTO stepwire_engine.locks (key, owner)
+    SELECT 'subscription:' || process_id, CASE WHEN runnable THEN process_id END FROM stepwire_engine.processes
     """,
     """
     INSERT INTO stepwire_engine.executors (executor, name, queues, manifests, lease_seconds)
@@ -83,9 +88,30 @@ ASKED: dict[str, tuple[str, Mapping[str, Any]]] = {
     "load": (processes.LOAD.text, {"process_ids": [ONE]}),
     "states": (processes.STATES.text, {"process_ids": [ONE]}),
     "aside": (journal.ASIDE_OF.text, {"process_ids": [ONE]}),
+    "stranded": (stranded.STRANDED.text, {"after_seconds": 600.0, "most": 100}),
+    "next in line": (lock_rows.NEXT.text, {"most": 500}),
+    "locks": (locks._LOCKS.text, {}),  # noqa: SLF001 - what it reads is no part of its interface
+    "engine": (process_reads._ENGINE.text, {}),  # noqa: SLF001 - the same
+    "retryable tasks": (process_reads._RETRYABLE_TASKS.text, {}),  # noqa: SLF001 - the same
     "queues": (gauges.QUEUES.text, {}),
     "ages": (gauges.AGES.text, {}),
 }
+
+
+# Kept for ever, and more of them every day. What is old of the rest is removed by these very statements.
+ENDED_LONG_AGO = """
+UPDATE stepwire_engine.processes SET completed_at = clock_timestamp() - interval '90 days' WHERE NOT runnable
+"""
+OFFERED_LONG_AGO = """
+INSERT INTO stepwire_engine.manifests (hash, workflow, body, offered_at)
+VALUES ('hash', 'create_node', '{}', clock_timestamp() - interval '90 days')
+"""
+DAYS = {"commands": 30.0, "notes": 30.0, "claims": 1.0, "outbox": 1.0}
+APPLIED = {
+    **{name: (rule, DAYS) for name, rule in retention.RULES.items()},
+    "tasks": (removal._OLD.text, {"days": 30.0, "most": removal.MOST}),  # noqa: SLF001 - as above
+}
+COUNTED = {"gauge": gauges.BY_STATUS.text, "numbers": process_reads._COUNTS.text}  # noqa: SLF001 - as above
 
 
 @pytest.fixture
@@ -136,9 +162,43 @@ def test_what_is_asked_every_second_reads_little(connected: psycopg.Connection[A
         asked[name] = _prepare(connected, f"asked_{number}", statement, values)
         connected.execute(asked[name])
     _fill(connected)
-    read = {}
-    for name, execute in asked.items():
-        found = connected.execute(sql.SQL("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ") + execute).fetchone()
-        plan = found[0][0]["Plan"] if found else {}
-        read[name] = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
-    assert {name: pages for name, pages in read.items() if pages > MOST_PAGES} == {}
+    assert _too_much(connected, asked) == {}
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+def test_retention_does_not_read_all_that_is_kept(connected: psycopg.Connection[Any], *, analyzed: bool) -> None:
+    """Every ten minutes each coordinator asks what may go; ended processes stay, be they ten million."""
+    connected.execute(MOSTLY_ENDED, {"many": MANY})
+    connected.execute(ENDED_LONG_AGO)
+    connected.execute(OFFERED_LONG_AGO)
+    connected.execute("VACUUM ANALYZE" if analyzed else "VACUUM")
+    with connected.transaction():
+        connected.execute(retention.PATIENTLY.text)
+        asked = {
+            name: _prepare(connected, f"applied_{name}", statement, values)
+            for name, (statement, values) in APPLIED.items()
+        }
+        assert _too_much(connected, asked) == {}
+
+
+def test_processes_are_counted_by_indexes_alone(connected: psycopg.Connection[Any]) -> None:
+    """A row takes a kilobyte, its entry in an index a tenth of that."""
+    connected.execute(MOSTLY_ENDED, {"many": MANY})
+    connected.execute("VACUUM ANALYZE stepwire_engine.processes")
+    size = "SELECT pg_relation_size('stepwire_engine.processes') / 8192"
+    pages = connected.execute(size).fetchone()
+    read = {name: _pages(connected, sql.SQL(statement)) for name, statement in COUNTED.items()}
+    assert max(read.values()) < (pages[0] if pages else 0) / 2
+
+
+def _too_much(connection: psycopg.Connection[Any], asked: Mapping[str, sql.Composed]) -> dict[str, int]:
+    """Pages that statements read, of those that read too many."""
+    read = {name: _pages(connection, execute) for name, execute in asked.items()}
+    return {name: pages for name, pages in read.items() if pages > MOST_PAGES}
+
+
+def _pages(connection: psycopg.Connection[Any], execute: sql.Composable) -> int:
+    found = connection.execute(sql.SQL("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ") + execute).fetchone()
+    plan = found[0][0]["Plan"] if found else {}
+    pages: int = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+    return pages

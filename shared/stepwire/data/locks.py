@@ -6,23 +6,30 @@ Only the coordinator takes and frees locks; a lock is freed by hand with the com
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-_LOCKS = text("""
-SELECT l.key, l.owner, p.workflow, p.status, l.since, l.reason
-FROM stepwire_engine.locks AS l LEFT JOIN stepwire_engine.processes AS p ON p.process_id = l.owner
-WHERE CASE WHEN CAST(:key AS text) IS NULL
-    THEN l.owner IS NOT NULL OR EXISTS (SELECT 1 FROM stepwire_engine.lock_waiters AS w WHERE w.key = l.key)
-    ELSE l.key = CAST(:key AS text) END
+_COLUMNS = "l.key, l.owner, p.workflow, p.status, l.since, l.reason"
+# There is a row for whatever was ever locked; these are found by those who hold or wait. OFFSET 0: each by its key.
+_LOCKS = text(f"""
+SELECT {_COLUMNS} FROM (
+    SELECT key FROM stepwire_engine.locks WHERE owner IS NOT NULL
+    UNION SELECT key FROM stepwire_engine.lock_waiters) AS line
+CROSS JOIN LATERAL (SELECT * FROM stepwire_engine.locks AS own WHERE own.key = line.key OFFSET 0) AS l
+LEFT JOIN LATERAL (
+    SELECT * FROM stepwire_engine.processes AS own WHERE own.process_id = l.owner OFFSET 0) AS p ON true
 ORDER BY l.since NULLS LAST, l.key
-""")
+""")  # noqa: S608 - constants only
+_LOCK = text(f"""
+SELECT {_COLUMNS} FROM stepwire_engine.locks AS l LEFT JOIN stepwire_engine.processes AS p ON p.process_id = l.owner
+WHERE l.key = :key
+""")  # noqa: S608 - constants only
 _WAITERS = text("""
 SELECT w.key, w.process_id, p.workflow, p.status, w.priority, w.accepted_at,
     row_number() OVER (PARTITION BY w.key ORDER BY w.priority DESC, w.place)
@@ -78,16 +85,16 @@ class Lock:
 
 async def list_locks(connection: AsyncConnection) -> list[Lock]:
     """Every lock that is held or waited for, the one held longest first."""
-    return await _read(connection, None)
+    return await _read(connection, await connection.execute(_LOCKS))
 
 
 async def lock_of(connection: AsyncConnection, key: str) -> Lock | None:
     """The lock with this key, held or not; None where it was never taken."""
-    return next(iter(await _read(connection, key)), None)
+    return next(iter(await _read(connection, await connection.execute(_LOCK, {"key": key}))), None)
 
 
-async def _read(connection: AsyncConnection, key: str | None) -> list[Lock]:
-    rows = list(await connection.execute(_LOCKS, {"key": key}))
+async def _read(connection: AsyncConnection, found: Iterable[Sequence[Any]]) -> list[Lock]:
+    rows = list(found)
     waiters: dict[str, list[Waiter]] = defaultdict(list)
     for row in await connection.execute(_WAITERS, {"keys": [row[0] for row in rows]}):
         waiters[row[0]].append(Waiter(*row[1:]))

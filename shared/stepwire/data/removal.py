@@ -28,7 +28,7 @@ _REMOVE = f"""
 WITH gone AS (
     DELETE FROM stepwire_engine.processes WHERE process_id IN (
         SELECT process_id FROM stepwire_engine.processes
-        WHERE is_task AND {{condition}} ORDER BY process_id FOR UPDATE SKIP LOCKED LIMIT :most)
+        WHERE is_task AND {{condition}} FOR UPDATE SKIP LOCKED LIMIT :most)
     RETURNING process_id),
 {_GOING_WITH_IT}
 SELECT count(*) FROM gone
@@ -36,7 +36,8 @@ SELECT count(*) FROM gone
 _ONE = text(_REMOVE.format(condition="process_id = :process_id AND status IN ('completed', 'aborted', 'rejected')"))
 _OLD = text(
     _REMOVE.format(
-        condition="status = 'completed' AND completed_at < clock_timestamp() - CAST(:days AS float8) * interval '1 day'"
+        condition="status = 'completed' "
+        "AND completed_at < clock_timestamp() - CAST(:days AS float8) * interval '1 day' ORDER BY completed_at"
     )
 )
 MOST = 1000
