@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from stepwire.contracts.base import Page
 from stepwire.contracts.reasons import Reason
+from stepwire.contracts.storable import why_not_storable
 from stepwire.flow.errors import SerializationError
 from stepwire.flow.serialization import dump
 from stepwire_gateway.problems import Problem, malformed, refusal, unknown_process
@@ -47,16 +48,20 @@ def parse(raw: bytes) -> Any:
         raise malformed(f"the body is not JSON: {error}" if raw.strip() else "the body is empty; send JSON") from error
 
 
-def storable(value: Any, name: str) -> bytes:
-    """`value` as JSON text that State can hold.
+def storable(value: Any, name: str, raw: bytes = b"") -> bytes:
+    """`value`, which came as `raw`, as JSON text that State can hold.
 
     Raises:
         Problem: a part of it cannot be stored.
     """
     try:
-        return dump(value, name)
+        data = dump(value, name)
     except SerializationError as error:
-        raise malformed(str(error), [{"loc": [name], "msg": str(error), "type": "not_storable"}]) from error
+        raise _not_storable(name, str(error)) from error
+    # A number that is too large has lost digits by now; only the text still tells.
+    if problem := why_not_storable(raw):
+        raise _not_storable(name, problem)
+    return data
 
 
 async def read_object(request: Request, limit: int) -> dict[str, Any]:
@@ -65,10 +70,11 @@ async def read_object(request: Request, limit: int) -> dict[str, Any]:
     Raises:
         Problem: it is too large, no JSON, no object, or cannot be stored.
     """
-    value = parse(await read_body(request, limit))
+    raw = await read_body(request, limit)
+    value = parse(raw)
     if not isinstance(value, dict):
         raise malformed("the body must be a JSON object, as /docs shows it")
-    storable(value, "body")
+    storable(value, "body", raw)
     return value
 
 
@@ -82,7 +88,7 @@ async def read_pages(request: Request, limit: int) -> list[Page]:
     pages = parse(raw) if raw.strip() else []
     if not isinstance(pages, list) or not all(isinstance(page, dict) for page in pages):
         raise malformed("the body must be a JSON list with one object per page")
-    storable(pages, "pages")
+    storable(pages, "pages", raw)
     return pages
 
 
@@ -96,6 +102,10 @@ def process_id(text: str) -> UUID:
         return UUID(text)
     except ValueError as error:
         raise unknown_process() from error
+
+
+def _not_storable(name: str, message: str) -> Problem:
+    return malformed(message, [{"loc": [name], "msg": message, "type": "not_storable"}])
 
 
 def _too_large(limit: int) -> Problem:

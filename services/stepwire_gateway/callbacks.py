@@ -16,7 +16,7 @@ from stepwire.chassis.metrics import Metrics
 from stepwire.chassis.settings import Settings
 from stepwire.contracts import topics
 from stepwire.contracts.base import encode
-from stepwire.contracts.callbacks import AnyCallback, CallbackProgress, CallbackReceived, body_hash
+from stepwire.contracts.callbacks import AnyCallback, CallbackProgress, CallbackReceived, body_hash, without_route
 from stepwire.contracts.tokens import Token, WrongTokenError, derive_key, read_token, verify_token
 from stepwire.contracts.tracing import trace_headers
 from stepwire.data import inbox
@@ -84,8 +84,9 @@ class Callbacks:
         payload = bodies.parse(raw)
         if not isinstance(payload, dict):
             raise malformed("the body of a callback must be a JSON object")
-        stored = bodies.storable(payload, "body").decode()
+        bodies.storable(payload, "body", raw)
         record = CallbackReceived(source=SOURCE, process_id=found, token=request.path_params["token"], payload=payload)
+        stored = orjson.dumps(without_route(payload, found, record.token)).decode()
         callback = Callback(found, known.secret_id, known.node, known.attempt, stored, body_hash(payload), SOURCE)
         await self._failpoints.hit_async("gateway.received")
         try:
@@ -161,7 +162,7 @@ def _news(raw: bytes) -> str | dict[str, object]:
     except orjson.JSONDecodeError:
         value = None
     news: str | dict[str, object] = value if isinstance(value, str | dict) else _text(raw)
-    bodies.storable(news, "body")
+    bodies.storable(news, "body", raw if isinstance(news, dict) else b"")
     return news
 
 

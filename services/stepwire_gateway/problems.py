@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from stepwire.chassis.logging import get_logger
 from stepwire.contracts.reasons import Reason
@@ -20,6 +21,7 @@ from stepwire.flow.errors import StepwireError
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
 NOT_EXTENDED = 510
+METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 TEMPORARY = frozenset({HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS})
 
 STATUS_OF_REASON: Mapping[str, int] = {
@@ -146,12 +148,21 @@ _SENTENCES: Mapping[int, str] = {
 }
 
 
-async def _http(_: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  # registered for this type alone
     word = _title(error.status_code).lower().replace(" ", "_")
     response = Problem(error.status_code, word, _SENTENCES.get(error.status_code, str(error.detail))).response()
     response.headers.update(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        response.headers["Allow"] = ", ".join(_methods_at(request))
     return response
+
+
+def _methods_at(request: Request) -> list[str]:
+    """What the address takes by all routes that fit; the framework names the methods of the first one only."""
+    asked = [(method, {**request.scope, "method": method}) for method in METHODS]
+    routes = request.app.routes
+    return [method for method, scope in asked if any(route.matches(scope)[0] is Match.FULL for route in routes)]
 
 
 def _invalid(error: RequestValidationError) -> Problem:

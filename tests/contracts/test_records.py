@@ -207,6 +207,12 @@ def test_new_ids_are_random_uuids() -> None:
         (b'{"a": 9223372036854775807}', None),
         (b'{"a": -9223372036854775808}', None),
         (b'{"a": 99999999999999999999}', "'a' is an integer of over 64 bits; send it as text"),
+        (b'{"a": ' + b"[" * 150 + b"]" * 150 + b"}", None),
+        (
+            b'{"a": ' + b"[" * 151 + b"]" * 151 + b"}",
+            "what is in it is nested more than 150 levels deep; send flatter data",
+        ),
+        (b'{"a": [%s]}' % b",".join([b"{}"] * 500), None),
         (b'{"a": "NaN", "b": "99999999999999999999", "c": "\\\\u0000"}', None),
     ],
 )

@@ -21,6 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
+from pydantic_core import from_json
 
 from stepwire.flow.binding import Binder
 from stepwire.flow.errors import SerializationError
@@ -195,10 +196,13 @@ def test_what_cannot_be_stored_names_its_place(value: Any, message: str) -> None
 
 
 def test_the_deepest_value_allowed_can_still_be_carried_in_a_record() -> None:
-    """Nesting stops early enough for State to be put into records around it."""
-    value = to_json_value(_nested(MAX_DEPTH))
-    record = {"data": {"state": {"key": {"set": value}}}}
-    assert orjson.loads(orjson.dumps(record)) == record
+    """Nesting stops early enough for State to be put into records around it, by both ways of dumping."""
+    for value in (to_json_value(_nested(MAX_DEPTH)), load(dump(_nested(MAX_DEPTH)))):
+        record = {"data": {"state": {"key": {"set": value}}}}
+        assert from_json(orjson.dumps(record)) == record
+    for attempt in (dump, to_json_value):
+        with pytest.raises(SerializationError, match="nested more than"):
+            attempt(_nested(MAX_DEPTH + 1))
 
 
 @given(JSON)

@@ -76,6 +76,8 @@ async def test_a_list_says_how_many_there_are(stage: Stage) -> None:
     assert not DETAIL_FIELDS & set(response.json()[0])
     response = await stage.http.get("/api/processes", params={"filter": f"workflow,{manifest.workflow}"})
     assert response.headers["content-range"] == "processes 0-3/3"
+    response = await stage.http.get("/api/processes/", params={**params, "range": "0,0"})
+    assert (response.headers["content-range"], response.json()) == ("processes 0-0/3", [])
 
 
 async def test_an_unchanged_list_is_not_sent_again(stage: Stage) -> None:

@@ -22,6 +22,10 @@ SENTENCES: list[tuple[str, str, Any, int, str]] = [
     ("PATCH", "/api/processes/{id}", b"{}", 400, "note: Field required"),
     ("PUT", "/api/processes/{id}/skip", b'{"state": {}}', 400, "node: Field required"),
     ("PUT", "/api/processes/{id}/skip", b'{"node": 2}', 400, "node: Input should be a valid string"),
+    (
+        *("PUT", "/api/processes/{id}/skip", b'{"node": "2", "state": {"n": 99999999999999999999}}', 400),
+        "'state.n' is an integer of over 64 bits; send it as text",
+    ),
     ("PUT", "/api/settings/status", b"", 400, "the body is empty; send JSON"),
     ("POST", "{route}", b"", 400, "the body is empty; send JSON"),
     (
@@ -44,6 +48,25 @@ async def test_a_refusal_says_what_to_do(
     at = path.format(id=process_id, route=stage.route(process_id))
     response = await stage.http.request(method, at, content=body)
     assert (response.status_code, response.json()["detail"]) == (status, sentence)
+
+
+@pytest.mark.parametrize("path", ["/api/processes/{workflow}", "{route}", "{route}/progress"])
+async def test_what_is_nested_too_deeply_is_refused_at_the_door(stage: Stage, path: str) -> None:
+    """Executors could not read it; a start without a form is told the same."""
+    manifest = await stage.offer(workflows.with_callback())
+    process_id = await stage.process(manifest, status="awaiting_callback", node="4.2")
+    at = path.format(workflow=manifest.workflow, route=stage.route(process_id))
+    body = b"%s" + b'{"a":' * 200 + b"1" + b"}" * 200 + b"%s"
+    wrapped = body % ((b"[", b"]") if "{workflow}" in path else (b"", b""))
+    response = await stage.http.post(at, content=wrapped)
+    assert (response.status_code, response.json()["reason"]) == (400, "malformed")
+    assert response.json()["detail"].endswith("is nested more than 150 levels deep")
+
+
+async def test_a_method_that_is_not_taken_names_those_that_are(stage: Stage) -> None:
+    """All of an address, whichever route they belong to."""
+    response = await stage.http.put(f"/api/processes/{uuid4()}")
+    assert (response.status_code, response.headers["allow"]) == (405, "DELETE, GET, PATCH, POST")
 
 
 async def test_a_key_that_is_too_long(stage: Stage) -> None:

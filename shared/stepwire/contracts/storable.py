@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 from pydantic_core import from_json
 
+from stepwire.flow.serialization import MAX_DEPTH, too_deep
+
 # Looked for in every record, so that the slow look at each value is only taken at the few that may need it.
 _SIGNS = (rb"\u0000", b"NaN", b"Infinity")
 # A number begins behind one of these signs, unlike the digits inside an id or a hash.
@@ -18,11 +20,23 @@ _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
 def why_not_storable(raw: bytes, *, numbers: bool = True) -> str | None:
     """Say what in the JSON document `raw` cannot be stored, and where; None if everything can.
 
-    Numbers of any size cost the most to look for; our own records need not be searched for them.
+    Numbers of any size and depth cost the most to look for; our own records need not be searched for them.
     """
+    if numbers and _may_be_deep(raw) and _is_deep(from_json(raw)):
+        return f"what is in it is nested more than {MAX_DEPTH} levels deep; send flatter data"
     if not any(sign in raw for sign in _SIGNS) and not (numbers and _NUMBERS.search(raw)):
         return None
     return _problem(from_json(raw), "")
+
+
+def _may_be_deep(raw: bytes) -> bool:
+    return len(raw) > 2 * MAX_DEPTH and raw.count(b"{") + raw.count(b"[") > MAX_DEPTH
+
+
+def _is_deep(document: object) -> bool:
+    """The record itself is none of the levels: the same data may be sent over HTTP without it."""
+    members = document.values() if isinstance(document, dict) else [document]
+    return any(too_deep(member) for member in members)
 
 
 def _problem(value: object, path: str) -> str | None:

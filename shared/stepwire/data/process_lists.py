@@ -111,7 +111,7 @@ async def listing(connection: AsyncConnection, selection: Selection, totals: Tot
     query = Query(selection)
     await connection.execute(_PLANNED_FOR_VALUES)
     rows = await rows_of(connection, query.page(), query.values)
-    if 0 < len(rows) < selection.limit or not (rows or selection.offset):
+    if 0 < len(rows) < selection.limit or (selection.limit and not (rows or selection.offset)):
         return rows, selection.offset + len(rows)
     conditions = repr((query.count(), query.given))
     total = totals.find(conditions)

@@ -24,8 +24,8 @@ from pydantic_core import MultiHostUrl, Url
 from stepwire.flow.errors import SerializationError
 from stepwire.flow.types import State
 
-MAX_DEPTH = 200
-"""How deep values may be nested; orjson stops at 254, and a State is itself nested in records."""
+MAX_DEPTH = 150
+"""How deep values may be nested: readers of records stop at 200, and a value is nested in State and in records."""
 
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
 _TEXTS = (
@@ -36,6 +36,9 @@ _TIMEDELTA = TypeAdapter(timedelta)
 # Dataclasses: orjson leaves out fields that begin with an underscore. Moments: orjson 3.13 writes the time
 # 00:00:00.010000 as 00:00:00.10000, ten times as much.
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+# orjson itself stops here: what is put into so many lists may be MAX_DEPTH deep, at no cost.
+_ORJSON_DEPTH = 254
+_AROUND = _ORJSON_DEPTH - MAX_DEPTH
 _Plain = str | int | float | bool | list[Any] | dict[Any, Any] | None
 
 
@@ -46,13 +49,28 @@ def dump(value: Any, path: str = "state") -> bytes:
         SerializationError: a part of it cannot be stored; the message begins with its place, as in `state['a'][3]`.
     """
     try:
-        data = orjson.dumps(value, default=_simplify, option=_OPTIONS)
+        data = orjson.dumps(_in_lists(value), default=_simplify, option=_OPTIONS)[_AROUND:-_AROUND]
     except TypeError:
         return orjson.dumps(to_json_value(value, path))
     # orjson writes NaN as null and NUL as an escape: only where one of them may be is the value itself walked.
     if b"null" in data or b"\\u0000" in data:
         return orjson.dumps(to_json_value(value, path))
     return data
+
+
+def too_deep(value: Any) -> bool:
+    """Whether a JSON value is nested deeper than MAX_DEPTH."""
+    try:
+        orjson.dumps(_in_lists(value))
+    except TypeError:
+        return True
+    return False
+
+
+def _in_lists(value: Any) -> Any:
+    for _ in range(_AROUND):
+        value = [value]
+    return value
 
 
 def load(data: bytes | str) -> Any:
