@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stepwire.contracts.callbacks import CallbackProgress, CallbackReceived, body_hash
+from stepwire.contracts.callbacks import CallbackProgress, CallbackReceived, body_hash, without_route
 from stepwire.contracts.reasons import DeadLetter
 from stepwire.contracts.tokens import Token, WrongTokenError, derive_key, read_token, verify_token
 from stepwire.process.happenings import CallbackProgressed
@@ -105,10 +105,11 @@ async def _settle_accepted(tx: Transaction, items: list[tuple[CallbackItem, Awai
     for item, awaited in items:
         callback = item.callback
         if isinstance(callback, CallbackProgress):
-            event = CallbackProgressed(awaited.node, awaited.attempt, callback.progress)
-            tx.advance_if_here(awaited.process_id, event)
+            news = without_route(callback.progress, awaited.process_id, callback.token)
+            tx.advance_if_here(awaited.process_id, CallbackProgressed(awaited.node, awaited.attempt, news))
         else:
-            entry = (awaited, callback.payload, body_hash(callback.payload), callback.source)
+            payload = without_route(callback.payload, awaited.process_id, callback.token)
+            entry = (awaited, payload, body_hash(callback.payload), callback.source)
             first.setdefault(awaited, entry)
     if not first:
         return

@@ -47,11 +47,12 @@ class Events:
         return EventStream(self._sse(items), media_type="text/event-stream", headers=headers)
 
     async def socket(self, socket: WebSocket) -> None:
-        """Follow events over a WebSocket: messages {"id", "event"}; `last_event_id` is a parameter here."""
+        """Follow events over a WebSocket: messages {"id", "event"}; browsers give Last-Event-ID as a parameter."""
         query = socket.query_params
         wanted = Filter(query.get("process_id"), query.get("type"))
+        cursor = query.get("last_event_id") or socket.headers.get("last-event-id")
         try:
-            items = self._feed.items(wanted, query.get("last_event_id"))
+            items = self._feed.items(wanted, cursor)
         except Problem as problem:
             busy = problem.status == HTTPStatus.SERVICE_UNAVAILABLE
             await socket.close(TRY_AGAIN_LATER if busy else BAD_DATA, problem.reason)

@@ -50,6 +50,8 @@ class Feed:
         return self._items(wanted, since)
 
     async def _items(self, wanted: Filter, since: Positions | None) -> AsyncIterator[Item]:
+        if since is not None:
+            await self._tail.reach(since)
         with self._hub.listen(wanted) as (listener, start):
             positions = dict(start) if since is None else _known(since, start)
             yield Item(make_cursor(positions), "", b"")

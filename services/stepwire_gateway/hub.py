@@ -7,6 +7,7 @@ import base64
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
+from uuid import UUID
 
 import orjson
 
@@ -34,8 +35,15 @@ class Filter(NamedTuple):
 
     @property
     def key(self) -> bytes | None:
-        """The key of the records that are wanted."""
-        return None if self.process_id is None else self.process_id.lower().encode()
+        """The key of the records that are wanted, however the client spells the id."""
+        return None if self.process_id is None else _spelled(self.process_id).encode()
+
+
+def _spelled(process_id: str) -> str:
+    try:
+        return str(UUID(process_id))
+    except ValueError:
+        return process_id
 
 
 class Item(NamedTuple):

@@ -7,8 +7,8 @@ its JSON is read only for those who registered for that key, or who follow every
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import orjson
@@ -29,6 +29,7 @@ FIRST_BACKOFF_SECONDS = 0.2
 MAX_BACKOFF_SECONDS = 5.0
 STOP_SECONDS = 5.0
 UNATTENDED_SECONDS = 0.1
+REACH_SECONDS = 2.0
 
 
 class TailRecord(NamedTuple):
@@ -61,6 +62,7 @@ class Tail:
         self._positions: dict[TopicPartition, int] = {}
         self._attending = 0
         self._wanted = asyncio.Event()
+        self._moved = asyncio.Event()
         self._log = get_logger()
         health.set(DEPENDENCY, "not read yet")
 
@@ -101,6 +103,18 @@ class Tail:
                 yield {at.partition: offset for at, offset in self._positions.items() if at.topic == self._events}
         finally:
             self._followers.remove(follower)
+
+    async def reach(self, positions: Mapping[int, int]) -> None:
+        """Read events up to `positions`: who got them from another gateway may be ahead of this one for a moment.
+
+        Positions that are never reached are those of a topic that is gone.
+        """
+        wanted = {TopicPartition(self._events, number): offset for number, offset in positions.items()}
+        with self.attended(), suppress(TimeoutError):
+            async with asyncio.timeout(REACH_SECONDS):
+                while any(self._positions.get(at, offset) < offset for at, offset in wanted.items()):
+                    self._moved.clear()
+                    await self._moved.wait()
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Read until `stopping`; with Kafka away it tries again and again."""
@@ -153,6 +167,7 @@ class Tail:
             for partition, records in batches.items():
                 self._hand_out(partition.topic, records)
                 self._positions[partition] = records[-1].offset + 1
+            self._moved.set()
             if not self._attending:
                 # A fetch for every event nobody waits for would cost the broker more than the event itself.
                 await _until_set(self._wanted, UNATTENDED_SECONDS)

@@ -249,6 +249,20 @@ def test_c29_a_repeat_is_2xx_and_changes_nothing(http: HttpDoor, live: Live) -> 
     assert http.wait(process_id).outcomes == seen.outcomes
 
 
+def test_c29_a_route_that_is_sent_back_is_not_kept(driver: Driver) -> None:
+    """Many systems repeat where they call, in news and in answers."""
+    process_id, route = awaiting(driver, "c25_one")
+    token = route.rpartition("/")[2]
+    driver.post_progress(process_id, route, {"called": f"https://here{route}?x=1", "of": token})
+    redacted = {"called": "https://here<callback route>?x=1", "of": "<callback route>"}
+    driver.wait(process_id, "awaiting_callback", until=showing(redacted))
+    driver.post_callback(process_id, route, {"called": [route], token: 1})
+    answer = driver.wait(process_id, "completed").state["callback_result"]
+    assert answer == {"called": ["<callback route>"], "<callback route>": 1}
+    # The same once more is no other answer.
+    driver.post_callback(process_id, route, {"called": [route], token: 1})
+
+
 def test_c29_the_token_is_nowhere(http: HttpDoor, live: Live) -> None:
     """Neither in the answer of the API, nor in any table, also when the action raised it."""
     process_id = http.start("c26_action_fails")

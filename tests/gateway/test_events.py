@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -20,7 +20,7 @@ from stepwire.chassis.kafka import Outgoing
 from stepwire.contracts import topics
 from stepwire.contracts.events import cloud_event, process_event
 from stepwire_gateway import events as events_over_http
-from stepwire_gateway import hub
+from stepwire_gateway import hub, tail
 from stepwire_gateway.feed import Feed, read_cursor
 from stepwire_gateway.hub import FellBehind, Filter, make_cursor
 from tests.gateway.stage import WAIT_SECONDS, Stage, until
@@ -138,11 +138,39 @@ async def test_a_cursor_that_cannot_be_read(stage: Stage, cursor: str) -> None:
     assert (response.status_code, response.json()["reason"]) == (400, "malformed")
 
 
-async def test_a_cursor_beyond_the_end_is_the_end(stage: Stage, subject: str) -> None:
+async def test_a_cursor_beyond_the_end_is_the_end(stage: Stage, subject: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after topics were created anew."""
+    monkeypatch.setattr(tail, "REACH_SECONDS", 0.1)
     cursor = make_cursor({0: 10**12, 1: 10**12, 77: 5})
     found = await follow(stage, 1, happen(stage, subject, "created"), cursor, process_id=subject)
     assert found[0][2]["sequence"] == 1
+
+
+async def test_a_cursor_of_a_gateway_that_was_faster(stage: Stage, subject: str) -> None:
+    """What its client has seen there does not come again here, though it is read here only afterwards."""
+    (first, _, _), (second, _, _) = await follow(
+        stage, 2, happen(stage, subject, "created", "started"), process_id=subject
+    )
+    before, here = read_cursor(first), read_cursor(second)
+    partition = next(number for number in here if here[number] != before[number])
+    items = Feed(stage.settings, stage.gateway.tail).items(
+        Filter(subject), make_cursor({**here, partition: here[partition] + 1})
+    )
+    async with asyncio.timeout(WAIT_SECONDS):
+        beginning = asyncio.ensure_future(anext(items))
+        await asyncio.sleep(0)
+        await happen(stage, subject, "waiting", "resumed", first=3)
+        assert (await beginning).type == ""
+        assert (await anext(items)).type == process_event("resumed")
+
+
+@pytest.mark.parametrize("spelled", [str.upper, lambda subject: subject.replace("-", "")])
+async def test_a_process_is_followed_however_its_id_is_spelled(
+    stage: Stage, subject: str, spelled: Callable[[str], str]
+) -> None:
+    """As it is found by GET."""
+    found = await follow(stage, 1, happen(stage, subject, "created"), process_id=spelled(subject))
+    assert found[0][2]["subject"] == subject
 
 
 async def test_cursors_are_read_as_they_were_written() -> None:
@@ -247,7 +275,7 @@ async def test_a_hundred_clients_each_follow_one_process(stage: Stage) -> None:
 
 
 async def test_a_websocket_has_the_same(stage: Stage, subject: str) -> None:
-    """Filters and cursors are parameters."""
+    """Filters and cursors are parameters; who can send headers may send Last-Event-ID."""
     url = f"{str(stage.http.base_url).replace('http', 'ws', 1)}/api/ws/events?process_id={subject}"
     async with asyncio.timeout(WAIT_SECONDS):
         async with connect(url) as socket:
@@ -255,6 +283,8 @@ async def test_a_websocket_has_the_same(stage: Stage, subject: str) -> None:
             messages = [orjson.loads(await socket.recv()) for _ in range(2)]
         assert [message["event"]["sequence"] for message in messages] == [1, 2]
         async with connect(f"{url}&last_event_id={messages[0]['id']}") as socket:
+            assert orjson.loads(await socket.recv()) == messages[1]
+        async with connect(url, additional_headers={"Last-Event-ID": messages[0]["id"]}) as socket:
             assert orjson.loads(await socket.recv()) == messages[1]
         with pytest.raises(InvalidStatus):
             await connect(f"{url}&last_event_id=x")

@@ -10,8 +10,8 @@ import orjson
 from pydantic import Field, TypeAdapter
 
 from stepwire.contracts.base import Record, Text
-
-REDACTED_ROUTE = "<callback route>"
+from stepwire.contracts.tokens import callback_route
+from stepwire.flow.callbacks import CallbackRoute, redact
 
 
 class CallbackReceived(Record):
@@ -46,6 +46,13 @@ def decode_callback(raw: bytes) -> AnyCallback:
 
     """
     return _ADAPTER.validate_json(raw)
+
+
+def without_route(value: Any, process_id: UUID, token: str) -> Any:
+    """`value` as an outside system sent it, without the route it was sent to: many repeat where they call."""
+    if token.encode() not in orjson.dumps(value):
+        return value
+    return redact(value, CallbackRoute(callback_route(process_id, token), token))
 
 
 def body_hash(payload: dict[str, Any]) -> bytes:

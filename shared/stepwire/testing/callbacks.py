@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from stepwire.contracts.callbacks import body_hash
+from stepwire.contracts.callbacks import body_hash, without_route
 from stepwire.contracts.reasons import DeadLetter, Reason
 from stepwire.contracts.tokens import (
     Token,
@@ -33,7 +33,7 @@ def post(core: Core, process_id: UUID, payload: dict[str, Any], route: str | Non
     digest = body_hash(payload)
     with core.changed:
         record = core.record(process_id)
-        token = _token(record, route)
+        text, token = _token(record, route)
         place = (token.node, token.attempt)
         if (known := record.accepted.get(place)) is not None:
             if known != digest and not _tried_again(record, token):
@@ -43,7 +43,7 @@ def post(core: Core, process_id: UUID, payload: dict[str, Any], route: str | Non
         if _is_over(record.process, token):
             raise Refused(DeadLetter.AWAIT_OVER, "nobody waits for this callback any more")
         record.accepted[place] = digest
-        record.early[place] = Early(payload, digest)
+        record.early[place] = Early(without_route(payload, process_id, text), digest)
         core.take_early(record)
     core.settle()
 
@@ -55,8 +55,9 @@ def post_progress(core: Core, process_id: UUID, progress: Any, route: str | None
         Refused: nobody waits for it.
     """
     record = core.record(process_id)
-    token = _token(record, route)
-    if core.apply(record, CallbackProgressed(token.node, token.attempt, progress)).dropped:
+    text, token = _token(record, route)
+    news = without_route(progress, process_id, text)
+    if core.apply(record, CallbackProgressed(token.node, token.attempt, news)).dropped:
         raise Refused(Reason.WRONG_STATUS, "the process does not wait for this callback")
 
 
@@ -65,15 +66,16 @@ def route_of(process_id: UUID, node: str, attempt: int) -> str:
     return callback_route(process_id, make_token(derive_key(SECRET, process_id), SECRET_ID, node, attempt))
 
 
-def _token(record: Record, route: str | None) -> Token:
+def _token(record: Record, route: str | None) -> tuple[str, Token]:
     process = record.process
+    text = (route or _awaited(process)).rpartition("/")[2]
     try:
-        token = read_token((route or _awaited(process)).rpartition("/")[2])
+        token = read_token(text)
     except WrongTokenError as error:
         raise Refused(DeadLetter.WRONG_TOKEN, str(error)) from error
     if not verify_token(derive_key(SECRET, process.id), token):
         raise Refused(DeadLetter.WRONG_TOKEN, "the token is not one of this process")
-    return token
+    return text, token
 
 
 def _awaited(process: Process) -> str:
