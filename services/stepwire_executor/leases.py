@@ -26,7 +26,9 @@ FRESH_SECONDS = 3.0
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 5
 ENDED_AFTER_SECONDS = 2.0
-_ROW = re.compile(r"\(([0-9a-f-]{36}),(\d+)\)")
+_UUID = r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+_ROW = re.compile(rf"\({_UUID},([0-9]+)\)")
+_REVOKED = re.compile(rf"{_UUID}:([0-9]{{1,10}})")
 
 
 def boot_clock() -> float:
@@ -104,6 +106,10 @@ class Leases:
                     self._beat_on(connection)
             except psycopg.Error as error:
                 self._log.warning("The database did not take a beat.", action="beat", reason=str(error).strip())
+                self._stop.wait(min(self._beat_seconds, 1.0))
+            except Exception:  # noqa: BLE001 - a defect must not end the thread
+                # Without beats this executor would keep its runs and begin nothing, and nobody would notice.
+                self._log.exception("A beat broke.", action="beat")
                 self._stop.wait(min(self._beat_seconds, 1.0))
 
     def _connect(self) -> psycopg.Connection[Any]:
@@ -188,6 +194,6 @@ class Leases:
         if notice.channel == executors.ENGINE_CHANNEL:
             self.paused = notice.payload == "paused"
             return
-        process_id, _, epoch = notice.payload.partition(":")
-        if len(process_id) == len(str(UUID(int=0))) and epoch.isdigit():
-            self._revoke(UUID(process_id), int(epoch))
+        # Anybody who may connect may notify.
+        if (told := _REVOKED.fullmatch(notice.payload)) is not None:
+            self._revoke(UUID(told[1]), int(told[2]))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
+
+import psycopg
+import pytest
 
 from tests.executor import flows
 from tests.executor.harness import Dispatch, Harness
@@ -55,6 +59,27 @@ async def test_a_revoked_claim_is_told_with_the_beat_even_if_nobody_notified(har
         await harness.until(lambda: held.revoked)
         flows.gates["beat"].set()
     assert harness.of(run) == []
+
+
+async def test_a_beat_goes_on_whatever_happens_to_one(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notification by anybody, or a defect: a thread that ended would leave an executor that begins nothing."""
+    async with harness.executor(executor_beat_seconds=0.1) as executor:
+        beat, beats = executor.leases.beat, 0
+
+        def broken(connection: psycopg.Connection[Any]) -> None:
+            nonlocal beats
+            beats += 1
+            if beats == 1:
+                raise ValueError("broken")
+            beat(connection)
+
+        await harness.sql("SELECT pg_notify('stepwire_revoked', repeat('x', 36) || chr(58) || '1')")
+        await harness.sql(
+            "SELECT pg_notify('stepwire_revoked', CAST(gen_random_uuid() AS text) || chr(58) || chr(178))"
+        )
+        monkeypatch.setattr(executor.leases, "beat", broken)
+        await harness.until(lambda: beats > 2)
+        assert executor.leases.fresh
 
 
 async def test_an_executor_without_a_fresh_beat_starts_no_step(harness: Harness) -> None:
