@@ -97,10 +97,19 @@ def test_what_is_shown_hides_secrets() -> None:
 
 
 def test_a_secret_in_an_error_is_hidden() -> None:
-    """Even a URL that cannot be used keeps its password."""
-    with pytest.raises(SettingsError) as caught:
-        load_settings({"STEPWIRE_DATABASE_URL": "mysql://jane:pass@db/x"})
-    assert "pass@" not in str(caught.value)
+    """Even a URL that cannot be used keeps its password, wherever it is in it."""
+    for url in ("mysql://jane:s3cr@db/x", "postgresql://jane:s3cr@[::1/x", "postgresql://jane:s3cr/t@db/x"):
+        with pytest.raises(SettingsError, match=r"STEPWIRE_DATABASE_URL .* cannot be used: ") as caught:
+            load_settings({"STEPWIRE_DATABASE_URL": url})
+        assert "s3cr" not in str(caught.value)
+
+
+def test_a_password_among_the_parameters_is_hidden() -> None:
+    """The driver takes it there, too."""
+    url = "postgresql://db/x?user=jane&password=s3cr&sslmode=require"
+    shown = {line.name: line.value for line in describe_settings({"STEPWIRE_DATABASE_URL": url})}
+    expected = f"postgresql://db/x?user=jane&password={HIDDEN}&sslmode=require"
+    assert shown["STEPWIRE_DATABASE_URL"] == expected
 
 
 def test_a_typing_mistake_is_noticed() -> None:

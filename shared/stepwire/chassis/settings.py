@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, ValidationError, field_validator
@@ -129,7 +130,10 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _is_postgresql(cls, value: str) -> str:
-        if urlsplit(value).scheme not in {"postgresql", "postgres"}:
+        parts = _parsed(value)
+        if parts is None:
+            raise ValueError("must be postgresql://user:password@host:port/database, with %2F for / in the password")
+        if parts.scheme not in {"postgresql", "postgres"}:
             raise ValueError("must begin with postgresql://")
         return value
 
@@ -158,6 +162,8 @@ class Settings(BaseSettings):
             raise SettingsError("STEPWIRE_CALLBACK_SECRETS is not set; give at least one long random text.")
         return self.callback_secrets
 
+
+_PASSWORD = re.compile(r"(password=)[^&]*", re.IGNORECASE)
 
 Found = dict[str, tuple[str, str]]
 """Raw text and source of each setting that is given in one place, by its name in lower case."""
@@ -279,10 +285,22 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", f":{HIDDEN}@", 1)))
+    parts = _parsed(url)
+    if parts is None:
+        # Nobody knows where in it the password is.
+        return HIDDEN
+    netloc = parts.netloc if parts.password is None else parts.netloc.replace(f":{parts.password}@", f":{HIDDEN}@", 1)
+    return urlunsplit(parts._replace(netloc=netloc, query=_PASSWORD.sub(rf"\1{HIDDEN}", parts.query)))
+
+
+def _parsed(url: str) -> SplitResult | None:
+    """The parts of a URL; None where it is none, as with a password that has a slash in it."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
 
 
 def _stranger(name: str, known: list[str]) -> str:
