@@ -67,9 +67,8 @@ class Attempts:
 
     async def execute(self, execution: Execution) -> Done:
         """Do it and return what came of it."""
-        if must_recall(execution.run, execution.node):
-            async with self._connection() as connection:
-                await recall(connection, execution.run, execution.node)
+        if must_recall(execution.run, execution.node) and not await self._recalled(execution):
+            return Done(Verdict.NOT_STARTED)
         limit = self._limit(execution)
         if limit is not None and limit.seconds <= 0:
             return execution.failed(limit.error())
@@ -93,6 +92,17 @@ class Attempts:
             if not one.job.future.done():
                 one.job.future.set_result(Done(Verdict.ABANDONED))
         return len(underway)
+
+    async def _recalled(self, execution: Execution) -> bool:
+        """Ask the log; False: it does not answer, and the run is no more lost than others that wait for it."""
+        try:
+            async with self._connection() as connection:
+                await recall(connection, execution.run, execution.node)
+        except DATABASE_ERRORS as error:
+            self._log.warning("The log of a process was not read yet.", action="recall", reason=str(error))
+            await self._shop.leases.next_beat()
+            return False
+        return True
 
     def _submit(self, execution: Execution) -> Job:
         if execution.is_async:

@@ -16,8 +16,8 @@ def must_recall(run: Run, node: NodePlan) -> bool:
 
 async def recall(connection: AsyncConnection, run: Run, node: NodePlan) -> None:
     """Let `run` know the payload that a lens has to place, and how long the groups around its first node have taken."""
-    run.recalled = True
     if node.awaited is not None and node.callback is not None:
         run.payload = await states.payload_of(connection, run.process_id, node.callback.path, run.attempt)
     for limit in node.limits:
         run.spent[limit.path] = await states.seconds_spent(connection, run.process_id, limit.path, run.attempt)
+    run.recalled = True
