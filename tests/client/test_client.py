@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from stepwire.chassis.kafka import Outgoing, Producer, create_topics, make_consumer
 from stepwire.chassis.settings import Settings
-from stepwire.client import BlockingClient, Client, Refused, Unanswered
+from stepwire.client import BlockingClient, Client, Refused, Unanswered, kafka
 from stepwire.contracts import topics
 from stepwire.contracts.commands import process_id_of
 from stepwire.contracts.events import COMMAND_ACCEPTED, COMMAND_REJECTED, cloud_event, process_event
@@ -180,6 +180,17 @@ async def test_without_an_event_loop(coordinator: Coordinator) -> None:
     process_id, found = await asyncio.to_thread(work)
     assert process_id == process_id_of("order-3")
     assert found == [process_event("created"), process_event("completed")]
+
+
+async def test_a_client_remembers_the_last_starts_alone(
+    coordinator: Coordinator, connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may run for years."""
+    monkeypatch.setattr(kafka, "MOST_REMEMBERED", 2)
+    async with connect() as client:
+        ids = [await client.start("create_node", {"product": "node"}) for _ in range(4)]
+        assert len(coordinator.commands) == len(ids)
+        assert list(client._asked) == ids[-2:]  # noqa: SLF001 - there is no other way to see how much it keeps
 
 
 async def test_a_client_that_is_not_connected() -> None:

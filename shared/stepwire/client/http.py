@@ -95,7 +95,8 @@ class HttpClient:
             "hold": hold,
             "label": [f"{key}:{value}" for key, value in (labels or {}).items()],
         }
-        answer = await self._command("POST", f"/api/processes/{workflow}", command_id, params, list(pages))
+        path = f"/api/processes/{quote(workflow, safe='')}"
+        answer = await self._command("POST", path, command_id, params, list(pages))
         return UUID(answer.json()["id"])
 
     async def resume(

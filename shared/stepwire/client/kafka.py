@@ -39,6 +39,7 @@ from stepwire.flow.errors import StepwireError
 
 # Clocks differ: an event is looked for a little before its process was asked for.
 CLOCKS = timedelta(seconds=10)
+MOST_REMEMBERED = 10_000
 
 
 class Client:
@@ -109,7 +110,7 @@ class Client:
             **self._head(command_id), workflow=workflow, user_inputs=[dict(page) for page in pages], **options
         )
         process_id = command.process_id or process_id_of(command.command_id)
-        self._asked[process_id] = datetime.now(UTC)
+        self._remember(process_id)
         await self._ask(command)
         return process_id
 
@@ -193,7 +194,8 @@ class Client:
     async def follow(self, process_id: UUID, *, since: datetime | None = None) -> AsyncIterator[CloudEvent]:
         """The events of a process, each once and in their order, until it has ended.
 
-        They begin at `since`; without it where this client started the process, else now. Kafka does not tell how a
+        They begin at `since`; without it where this client started the process (of those it started, the last 10,000
+        are remembered), else now. Kafka does not tell how a
         process stands: one that had ended before has no more events, and is waited for. `HttpClient` tells its end.
         """
         asked = self._asked.get(process_id)
@@ -208,6 +210,11 @@ class Client:
                     yield event
                     if event.type in ENDS:
                         return
+
+    def _remember(self, process_id: UUID) -> None:
+        self._asked[process_id] = datetime.now(UTC)
+        if len(self._asked) > MOST_REMEMBERED:
+            del self._asked[next(iter(self._asked))]
 
     async def _ask(self, command: Command) -> None:
         answer = asyncio.get_running_loop().create_future()
