@@ -31,7 +31,7 @@ from stepwire import (
     workflow,
 )
 from stepwire.flow.errors import BindingError, SerializationError, StepwireError
-from stepwire.flow.outcomes import MAX_MESSAGE, MAX_TRACEBACK
+from stepwire.flow.outcomes import MAX_MESSAGE, MAX_TRACEBACK, step_error
 from stepwire.flow.runner import (
     CallbackRoute,
     StepOutcome,
@@ -503,3 +503,11 @@ def test_a_step_that_is_no_form_takes_no_input() -> None:
         resume_input(returning(None), {}, [])
     outcome = run(inputstep("Ask", "NOC")(lambda: int), {})
     assert outcome.status == "failed"
+
+
+def test_a_route_in_a_message_that_is_cut_is_replaced_before() -> None:
+    """Half of a token would not be known as one, and would be kept."""
+    around = "x" * (MAX_MESSAGE // 2 - 40)
+    for shift in range(80):
+        told = step_error(ValueError(f"{around}{'y' * shift}{ROUTE.token}{around}{'z' * 80}"), ROUTE)
+        assert not any(ROUTE.token[:4] in text or ROUTE.token[-5:] in text for text in (told.message, told.traceback))

@@ -73,13 +73,12 @@ class StepOutcome:
 
 def step_error(exc: BaseException, callback: CallbackRoute | None = None) -> StepError:
     """Return what is kept of an exception: storable text, without the route of `callback`."""
-    message = _cut(_storable(_message(exc)), MAX_MESSAGE)
-    trace = _cut(_storable(_trace(exc)), MAX_TRACEBACK)
-    details = _details(exc)
+    message, trace, details = _storable(_message(exc)), _storable(_trace(exc)), _details(exc)
     if callback is not None:
+        # Before anything is cut: a part of the token would not be known as such.
         message, trace = redact_text(message, callback), redact_text(trace, callback)
         details = redact(details, callback)
-    return StepError(exception_name(type(exc)), message, details, trace)
+    return StepError(exception_name(type(exc)), _cut(message, MAX_MESSAGE), details, _cut(trace, MAX_TRACEBACK))
 
 
 def _message(exc: BaseException) -> str:
