@@ -6,6 +6,7 @@ from aiokafka import ConsumerRecord
 from pydantic import ValidationError
 
 from stepwire.contracts import topics
+from stepwire.contracts.base import flaws_of
 from stepwire.contracts.callbacks import decode_callback
 from stepwire.contracts.commands import (
     AbortProcess,
@@ -83,7 +84,8 @@ def read_result(origin: Origin, *, kept: bool = False) -> ResultItem | None:
     try:
         result = decode_result(origin.value)
     except ValidationError as error:
-        return _unusable(origin, f"the result is malformed: {_told(error)}", kept=kept)
+        flaws = flaws_of(error, within=1).replace("\x00", "?")
+        return _unusable(origin, f"the result is malformed: {flaws}", kept=kept)
     if problem := why_not_storable(origin.value, numbers=False):
         return _unusable(origin, f"the result cannot be stored: {problem}", kept=kept)
     return ResultItem(result.process_id, result, origin, kept)
@@ -97,11 +99,6 @@ def _unusable(origin: Origin, message: str, *, kept: bool) -> ResultItem | None:
     executor = head.executor and head.executor.replace("\x00", "?")
     unusable = Unusable(message, head.node, head.attempt, head.epoch, executor)
     return ResultItem(head.process_id, unusable, origin, kept)
-
-
-def _told(error: ValidationError) -> str:
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in found[:3]).replace("\x00", "?")
 
 
 def read_callback(origin: Origin, *, kept: bool = False) -> CallbackItem | None:

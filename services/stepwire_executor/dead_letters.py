@@ -24,15 +24,15 @@ class DeadLetters:
         self._log = log
 
     async def put(self, record: ConsumerRecord[Any, Any], error: DeadLetter, detail: str) -> None:
-        """Publish the dead letter of `record`; returns when Kafka has acknowledged it."""
+        """Publish the dead letter of `record`; it is told and counted when Kafka has acknowledged it."""
+        limit = self._settings.max_message_bytes
+        await self._producer.send(dead_letter(record, error.value, max_message_bytes=limit))
+        self._counter.labels(record.topic.removeprefix(self._settings.topic_prefix), error.value).inc()
         self._log.warning(
-            "A record is put aside.",
+            "A record was put aside.",
             action="dead_letter",
             topic=record.topic,
             partition=record.partition,
             offset=record.offset,
             reason=detail,
         )
-        self._counter.labels(record.topic.removeprefix(self._settings.topic_prefix), error.value).inc()
-        limit = self._settings.max_message_bytes
-        await self._producer.send(dead_letter(record, error.value, max_message_bytes=limit))

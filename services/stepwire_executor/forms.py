@@ -16,7 +16,7 @@ from stepwire.chassis.database import Clock
 from stepwire.chassis.direct import DATABASE_ERRORS
 from stepwire.chassis.errors import ChassisError, RecordTooLarge
 from stepwire.chassis.kafka import Outgoing, Producer
-from stepwire.contracts.base import encode
+from stepwire.contracts.base import encode, flaws_of
 from stepwire.contracts.forms import FormReply, FormRequest, FormVerdict
 from stepwire.contracts.reasons import DeadLetter
 from stepwire.contracts.tracing import Headers, trace_headers, traceparent_in
@@ -167,7 +167,7 @@ class FormService:
         try:
             request = FormRequest.model_validate_json(record.value or b"")
         except ValidationError as error:
-            await self._put_aside(record, str(error))
+            await self._put_aside(record, flaws_of(error))
             return
         if self._desk.is_late(request):
             return

@@ -14,6 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from stepwire.chassis.errors import ChassisError
 from stepwire.chassis.offsets import OffsetCommitter
+from stepwire.contracts.base import flaws_of
 from stepwire.contracts.reasons import DeadLetter
 from stepwire.contracts.steps import RunSteps, decode_run
 from stepwire_executor.dead_letters import DeadLetters
@@ -159,7 +160,7 @@ class Poller(ConsumerRebalanceListener):  # type: ignore[misc] # published witho
         try:
             return decode_run(record.value or b"")
         except ValidationError as error:
-            await self._put_aside(record, str(error))
+            await self._put_aside(record, flaws_of(error))
             return None
 
     async def _put_aside(self, record: ConsumerRecord[Any, Any], detail: str) -> None:

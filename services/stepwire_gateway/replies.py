@@ -16,7 +16,7 @@ from stepwire.chassis.kafka import Outgoing, Producer
 from stepwire.chassis.logging import get_logger
 from stepwire.chassis.settings import Settings
 from stepwire.contracts import topics
-from stepwire.contracts.base import encode
+from stepwire.contracts.base import encode, flaws_of
 from stepwire.contracts.forms import FormReply, FormRequest
 from stepwire.contracts.reasons import Reason
 from stepwire.contracts.tracing import trace_headers
@@ -108,7 +108,7 @@ class Forms:
         try:
             mailbox.put_nowait(FormReply.model_validate(document))
         except ValidationError as error:
-            self._log.warning("A form reply cannot be read.", action="form_reply", reason=str(error))
+            self._log.warning("A form reply cannot be read.", action="form_reply", reason=flaws_of(error))
 
 
 def _nobody_serves(request: FormRequest) -> Problem:

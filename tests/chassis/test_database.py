@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 
 from stepwire.chassis import database as databases
@@ -54,3 +55,11 @@ def test_both_drivers_read_json_alike(settings: Settings) -> None:
         assert connection.scalar(text("""SELECT '{"a": [1, null]}'::jsonb""")) == {"a": [1, None]}
         assert connection.scalar(text("SHOW application_name")) == "stepwire-step:1"
     engine.dispose()
+
+
+@pytest.mark.parametrize("service", ["coordinator", "executor", "gateway"])
+def test_what_a_service_asks_is_not_told_in_its_errors(settings: Settings, service: databases.Service) -> None:
+    """They are logged, and parameters are results and State; an author's own statements may tell theirs."""
+    assert databases.make_engine(settings, service=service).sync_engine.hide_parameters
+    of_steps = databases.make_engine(settings, service=service, application_name="stepwire-step:1")
+    assert not of_steps.sync_engine.hide_parameters

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
+import structlog
+
+from stepwire.chassis.errors import KafkaUnavailable
 from stepwire.chassis.logging import get_logger
 from stepwire.chassis.metrics import Metrics
+from stepwire.chassis.settings import Settings
+from stepwire_executor import polling
 from stepwire_executor.dead_letters import DeadLetters
 from stepwire_executor.polling import Poller
 
@@ -90,3 +97,40 @@ async def test_a_poller_closes_while_it_is_held_up() -> None:
     await poller.poll(1, 0.01)
     await poller.close()
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+class Letters:
+    """A producer that Kafka does not answer the first time."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+        self._away = True
+
+    async def send(self, record: Any) -> None:
+        """Take a record, or not."""
+        if self._away:
+            self._away = False
+            raise KafkaUnavailable("not now")
+        self.sent.append(record)
+
+
+async def test_a_record_that_cannot_be_read_is_told_once_and_without_what_is_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However often Kafka does not take it; what is in it may be State, which is in no log."""
+    monkeypatch.setattr(polling, "RETRY_SECONDS", 0.0)
+    value = b'{"state": "s3cr3t", "epoch": "s3cr3t"}'
+    record: Any = SimpleNamespace(topic="step.commands", partition=0, offset=7, key=None, value=value, headers=())
+    producer: Any = Letters()
+    metrics = Metrics()
+    with structlog.testing.capture_logs() as told:
+        letters = DeadLetters(producer, Settings(), metrics.dead_letters, get_logger())
+        consumer: Any = HeldUpConsumer
+        poller = Poller(consumer, ["step.commands"], letters, get_logger())
+        assert await poller._decode(record) is None  # noqa: SLF001 - what a poll does with each record
+    assert len(producer.sent) == 1
+    labels = {"topic": "step.commands", "error": "malformed"}
+    assert metrics.registry.get_sample_value("stepwire_dead_letters_total", labels) == 1
+    (put_aside,) = [line for line in told if line.get("offset") == 7]
+    assert "epoch: " in put_aside["reason"]
+    assert "s3cr3t" not in str(told)

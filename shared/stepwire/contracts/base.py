@@ -8,9 +8,10 @@ from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 import orjson
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 MAX_COMMAND_ID = 200
+MOST_FLAWS = 3
 
 
 def _without_nul(text: str) -> str:
@@ -51,3 +52,12 @@ def new_id() -> str:
 def encode(record: BaseModel) -> bytes:
     """The record as JSON bytes."""
     return orjson.dumps(record.model_dump(), option=orjson.OPT_NON_STR_KEYS)
+
+
+def flaws_of(error: ValidationError, *, within: int = 0) -> str:
+    """What is wrong with a record, field by field, and nothing of what stands in it: that may be State, or a secret.
+
+    `within` is how many parts of each place name the kind of record, not a field.
+    """
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(f"{'.'.join(map(str, e['loc'][within:]))}: {e['msg']}" for e in found[:MOST_FLAWS])
