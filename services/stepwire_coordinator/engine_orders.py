@@ -70,7 +70,8 @@ async def set_in_sync(tx: Transaction, command: SetInSync) -> None:
     """Bring a subscription back in sync if nothing unfinished works on it."""
     subscription_id = command.subscription_id
     row = await locks.hold(tx.connection, subscription_id)
-    holder = row.owner or (await tx.connection.execute(locks.UNFINISHED_ON, {"id": subscription_id})).scalar()
+    about = {"id": subscription_id, "key": subscription_lock(subscription_id)}
+    holder = row.owner or (await tx.connection.execute(locks.UNFINISHED_ON, about)).scalar()
     if row.busy:
         tx.ledger.hold(command.command_id)
     elif row.insync is None:

@@ -82,6 +82,12 @@ def lock_late() -> StepList:
     return init >> first >> lock_subscription >> second >> unlock_subscription >> done
 
 
+@workflow("Relate, and lock late", target=Target.MODIFY)
+def relate_and_lock_late() -> StepList:
+    """Lock behind a step, known as one of the subscription's processes by then."""
+    return init >> relate_subscription >> first >> lock_subscription >> second >> unlock_subscription >> done
+
+
 @workflow("Never unlock", target=Target.MODIFY)
 def never_unlock() -> StepList:
     """End with the lock still held."""

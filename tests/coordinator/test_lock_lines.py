@@ -142,6 +142,25 @@ async def test_an_aborted_holder_leaves_the_next_one_waiting_for_the_subscriptio
         await _finish(stage, process_id)
 
 
+async def test_who_waits_for_a_subscription_does_not_keep_it_out_of_sync(topics: Settings) -> None:
+    """It may be set in sync while one of its processes stands in line for it, and that one goes on."""
+    async with Stage(topics) as stage:
+        await stage.offer(flows.modify.manifest)
+        await stage.offer(flows.relate_and_lock_late.manifest)
+        subscription_id = await stage.subscribe()
+        holder = await _hold(stage, subscription_id)
+        process_id = await _queue(stage, subscription_id, "relate_and_lock_late")
+        run = await stage.run_of(process_id)
+        await stage.report(run, "3")
+        await stage.until(IN_LINE, 1)
+        await stage.command("AbortProcess", holder)
+        await stage.event("process.aborted", holder)
+        in_sync = await stage.command("SetInSync", subscription_id=str(subscription_id))
+        await stage.event("command.accepted", in_sync)
+        again = await stage.run_of(process_id, after_epoch=run["epoch"])
+        assert (again["node"], again["granted"]) == ("4", True)
+
+
 async def test_of_thirty_queued_starts_all_run_one_after_the_other(topics: Settings) -> None:
     """Two coordinators hand the lock on; nobody is forgotten, and at no time do two have it."""
     async with Stage(topics, coordinators=2) as stage:
