@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, NamedTuple, TypeVar
 
+import orjson
 from pydantic import ValidationError
 
 from stepwire.chassis.errors import ChassisError
@@ -130,15 +131,20 @@ class Sender:
 
     async def _refused(self, answer: LoggedAnswer, *, is_new: bool) -> Problem:
         problem = refused_command(answer.data)
-        if is_new and problem.status in FORGOTTEN_STATUSES:
+        if problem.status in FORGOTTEN_STATUSES and (is_new or await self._came_by_http(answer.command_id)):
             await self._forget(answer.command_id)
         return problem
+
+    async def _came_by_http(self, command_id: str) -> bool:
+        """Whether nobody forgot it because whoever waited was gone; what was refused by Kafka stays refused."""
+        known = await self._find(command_id)
+        return known is not None and orjson.loads(known.body).get("source") == GATEWAY
 
     async def _forget(self, command_id: str) -> None:
         try:
             await self._database.do(lambda connection: command_log.forget(connection, command_id))
         except DatabaseAway:
-            # Then its id stays taken, by a refusal with the same content: the sender gets the same answer again.
+            # Then whoever sends it again gets the same answer once more, and it is forgotten then.
             return
 
 

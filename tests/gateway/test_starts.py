@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import orjson
 import pytest
 
 from stepwire.contracts.commands import decode_command, process_id_of
@@ -203,6 +204,36 @@ async def test_a_temporary_refusal_is_not_remembered(stage: Stage, reason: str) 
     assert (await start(stage, manifest.workflow, key=f"try-{reason}")).status_code in (400, 503)
     stage.answer = stages.accept
     assert (await start(stage, manifest.workflow, key=f"try-{reason}")).status_code == 201
+
+
+REFUSED = """
+UPDATE stepwire_engine.commands SET status = 'rejected', answer = '{"reason": "engine_paused"}'
+WHERE command_id = :key
+"""
+
+
+async def test_a_temporary_refusal_that_came_too_late_is_told_once(stage: Stage) -> None:
+    """Whoever asks again after 202 is told; it leaves the id free, as if he had waited for it."""
+    manifest = await stage.offer(workflows.plain())
+    stage.answer = stages.ignore
+    assert (await start(stage, manifest.workflow, key="late-1")).status_code == 202
+    await stage.sql(REFUSED, key="late-1")
+    stage.answer = stages.accept
+    answers = [(await start(stage, manifest.workflow, key="late-1")).status_code for _ in range(2)]
+    assert answers == [503, 201]
+
+
+async def test_a_temporary_refusal_by_kafka_is_remembered(stage: Stage) -> None:
+    """The same command is answered with the first outcome, by whatever door it comes again."""
+    manifest = await stage.offer(workflows.plain())
+    stage.answer = stages.ignore
+    assert (await start(stage, manifest.workflow, key="late-2")).status_code == 202
+    await stage.sql(REFUSED, key="late-2")
+    body = orjson.dumps({"source": "crm"})
+    await stage.sql("UPDATE stepwire_engine.commands SET body = :body WHERE command_id = 'late-2'", body=body)
+    stage.answer = stages.accept
+    answers = [(await start(stage, manifest.workflow, key="late-2")).status_code for _ in range(2)]
+    assert answers == [503, 503]
 
 
 async def test_the_same_key_with_another_content_is_refused(stage: Stage) -> None:

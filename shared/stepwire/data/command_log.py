@@ -25,7 +25,7 @@ _RECORD = text(
 )
 _FIND = text(
     """
-    SELECT command_id, type, process_id, content_hash, status, answer
+    SELECT command_id, type, process_id, content_hash, status, answer, body
     FROM stepwire_engine.commands WHERE command_id = :command_id
     """
 )
@@ -44,7 +44,7 @@ _NUDGE = text(f"NOTIFY {COMMANDS_CHANNEL}")
 
 
 class LoggedCommand(NamedTuple):
-    """A command as the log has it; `answer` is the data of its answer event, None while it is open."""
+    """A command as the log has it, in JSON; `answer` is the data of its answer event, None while it is open."""
 
     command_id: str
     type: str
@@ -52,6 +52,7 @@ class LoggedCommand(NamedTuple):
     content_hash: bytes
     status: str
     answer: dict[str, Any] | None
+    body: bytes
 
 
 class LoggedAnswer(NamedTuple):
