@@ -14,6 +14,7 @@ from rich.text import Text
 
 from stepwire.chassis.errors import SettingsError
 from stepwire.chassis.settings import Settings
+from stepwire.flow.importing import require_package
 from stepwire_cli.stack import KAFKA_PORT, POSTGRES_PORT, Size, Stack
 
 COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "red")
@@ -39,6 +40,8 @@ def run_dev(folder: Path, settings: Settings, size: Size) -> int:
     """Run the stack until SIGINT or SIGTERM; returns the exit code."""
     if size.executors and not settings.workflows:
         raise SettingsError("STEPWIRE_WORKFLOWS is not set; name the packages that hold your workflows.")
+    for package in settings.workflows if size.executors else ():
+        require_package(package)
     console = Console(highlight=False)
     stop, started = threading.Event(), threading.Event()
     log_format = os.environ.get("STEPWIRE_LOG_FORMAT", "console")

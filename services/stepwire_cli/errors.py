@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from http import HTTPStatus
 from typing import Any
 
-from stepwire.flow.errors import StepwireError
+from stepwire.flow.errors import PackageNotFound, StepwireError
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -17,6 +17,13 @@ EXIT_INTERRUPTED = 130
 
 # The gateway answers, but what stands behind it does not.
 _AWAY = frozenset({"database_unavailable", "kafka_unavailable"})
+
+# By what could not be reached.
+_REMEDIES = {
+    "the gateway": "start it with `stepwire dev` or `stepwire gateway`, or name another one with --url",
+    "the database": "check STEPWIRE_DATABASE_URL",
+    "Kafka": "check STEPWIRE_KAFKA_BOOTSTRAP",
+}
 
 
 class WrongUsage(StepwireError):  # noqa: N818  # what happened, as the operator would say
@@ -53,7 +60,7 @@ def exit_code(error: StepwireError) -> int:
     """The exit code of a command that ended with `error`."""
     from stepwire.chassis.errors import PortTaken, SettingsError, Unreachable  # noqa: PLC0415  # `--help` shall be quick
 
-    if isinstance(error, WrongUsage | SettingsError):
+    if isinstance(error, WrongUsage | SettingsError | PackageNotFound):
         return EXIT_USAGE
     if isinstance(error, Unreachable | PortTaken):
         return EXIT_UNREACHABLE
@@ -74,7 +81,7 @@ def sentence(error: StepwireError) -> str:
     """What an operator reads: one sentence, with what is wrong with the pages in it."""
     found = [complaint(each) for each in error.errors] if isinstance(error, Refused) else []
     missing = [text for text in found if text not in str(error)]
-    words = "; ".join([str(error).rstrip("."), *missing])
+    words = "; ".join([str(error).rstrip("."), *missing, *_remedies(error)])
     return words if words.endswith("?") else f"{words}."
 
 
@@ -90,6 +97,12 @@ def near(name: str, known: list[str]) -> str:
     if close:
         return f"; did you mean {' or '.join(close)}?"
     return f"; there are {', '.join(sorted(known))}." if 0 < len(known) <= 10 else "."  # noqa: PLR2004  # a line
+
+
+def _remedies(error: StepwireError) -> list[str]:
+    """What to do about a server that does not answer."""
+    remedy = _REMEDIES.get(str(getattr(error, "what", "")))
+    return [remedy] if remedy else []
 
 
 def _code_of_refusal(reason: str) -> int:

@@ -14,7 +14,6 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from stepwire.chassis import kafka
-from stepwire.chassis.errors import Unreachable
 from stepwire.chassis.settings import Settings
 from stepwire.contracts import topics
 from stepwire_cli.reading import connected, make_engine
@@ -233,7 +232,7 @@ async def open_letters(settings: Settings) -> AsyncIterator[Letters]:
         await consumer.start()
         yield Letters(settings, engine, consumer)
     except (KafkaError, OSError, TimeoutError) as error:
-        raise Unreachable("Kafka", settings.kafka_bootstrap, error) from error
+        raise kafka.unreachable(settings.kafka_bootstrap, error) from error
     finally:
         await consumer.stop()
         await engine.dispose()

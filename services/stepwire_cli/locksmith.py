@@ -16,7 +16,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from stepwire.chassis.errors import Unreachable
+from stepwire.chassis.kafka import unreachable
 from stepwire.chassis.settings import Settings
 from stepwire.client import Client, Unanswered
 from stepwire.client import Refused as RefusedByEngine
@@ -86,7 +86,7 @@ async def _release(settings: Settings, key: str, order: Release) -> None:
             f"no coordinator has answered within {ANSWER_SECONDS:.0f} s; `stepwire lock show` tells what became of it."
         ) from error
     except (KafkaError, OSError) as error:
-        raise Unreachable("Kafka", settings.kafka_bootstrap, error) from error
+        raise unreachable(settings.kafka_bootstrap, error) from error
 
 
 def _read(settings: Settings, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:

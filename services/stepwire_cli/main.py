@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +36,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+
+def _show_version(value: bool) -> None:  # noqa: FBT001  # so typer calls it
+    if value:
+        from importlib.metadata import version  # noqa: PLC0415  # `--help` shall be quick
+
+        print(f"stepwire {version('stepwire')}")
+        raise typer.Exit
+
+
 PROCESSES, ENGINE, ABOUT, SERVICES = "Processes", "Engine", "Installation", "Services"
 
 app.command(
@@ -52,8 +62,22 @@ app.add_typer(topics.app, name="topics", rich_help_panel=ABOUT)
 settings.install(app, ABOUT)
 
 
+@app.callback()
+def about(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """Durable workflows for subscriptions and network services."""
+    del version
+
+
 def main() -> None:
     """Run the command line and end with its exit code."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A sign the terminal's character set lacks becomes a question mark, not a traceback.
+        sys.stdout.reconfigure(errors="replace")
     sys.exit(run(sys.argv[1:]))
 
 
@@ -127,4 +151,6 @@ def dev(
     from stepwire_cli.places import service_settings  # noqa: PLC0415
     from stepwire_cli.stack import Size  # noqa: PLC0415
 
+    # As the executors will.
+    sys.path.insert(0, str(Path.cwd()))
     raise typer.Exit(run_dev(folder, service_settings("dev"), Size(coordinators, executors, gateways)))

@@ -157,7 +157,8 @@ def _connected(database_url: str) -> Iterator[Connection]:
 
 @contextmanager
 def _opened(database_url: str) -> Iterator[Connection]:
-    engine = create_engine(database.sync_url(database_url), poolclass=NullPool)
+    patience = {"connect_timeout": database.CONNECT_SECONDS}
+    engine = create_engine(database.sync_url(database_url), poolclass=NullPool, connect_args=patience)
     try:
         with engine.connect() as connection:
             yield connection

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -56,12 +57,17 @@ def console(*, stderr: bool = False) -> Console:
 
 def print_json(value: Any) -> None:
     """Print `value` as one indented JSON document."""
-    print(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+    print(json.dumps(value, indent=2, default=str, ensure_ascii=not _any_letter()))
 
 
 def print_line(value: Any) -> None:
     """Print `value` as one line of JSON, at once."""
-    print(json.dumps(value, default=str, ensure_ascii=False), flush=True)
+    print(json.dumps(value, default=str, ensure_ascii=not _any_letter()), flush=True)
+
+
+def _any_letter() -> bool:
+    """Whether standard output takes every letter there is."""
+    return str(getattr(sys.stdout, "encoding", "utf-8")).lower().startswith("utf")
 
 
 def show(value: Any, render: Callable[[], RenderableType], *, as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -41,6 +42,9 @@ def operator_settings() -> Settings:
     settings = load_settings({**os.environ, **added})
     # What the libraries tell in passing is no answer to an operator's question.
     configure_logging("cli", level="WARNING" if settings.log_level == "INFO" else settings.log_level)
+    if settings.log_level != "DEBUG":
+        # What it could not reach ends the command, and is told then.
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     return settings
 
 

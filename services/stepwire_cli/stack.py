@@ -255,6 +255,9 @@ class Stack:
         common = {"STEPWIRE_DATABASE_URL": self.database_url, "STEPWIRE_KAFKA_BOOTSTRAP": self.kafka_bootstrap}
         if "STEPWIRE_CALLBACK_SECRETS" not in {**os.environ, **self._environment}:
             common["STEPWIRE_CALLBACK_SECRETS_FILE"] = str(self._secrets_file())
+        if self.kafka is not None:
+            # It is one broker, for a person who need not be warned of that.
+            common["STEPWIRE_TOPIC_REPLICATION"] = "1"
         return {**common, **self._environment}
 
     def _secrets_file(self) -> Path:

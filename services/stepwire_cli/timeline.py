@@ -16,6 +16,7 @@ from stepwire_cli.output import as_time, duration, facts, lasting, moment, statu
 Body = Mapping[str, Any]
 
 PENDING = "pending"
+_DONE = frozenset({"success", "complete", "skipped"})
 _STANDING_STILL = (FINISHED | RETRYABLE) - {Status.WAITING}
 
 
@@ -142,10 +143,12 @@ def _subscriptions(process: Body) -> Iterator[tuple[str, Text]]:
 
 
 def _errors(process: Body) -> Iterator[RenderableType]:
+    overcome = {step["node"] for step in process["steps"] if step["status"] in _DONE}
     for step in process["steps"]:
         if step.get("error"):
             at = f"{step['name']} (node {step['node']}, attempt {step['attempt']})"
-            yield Text.assemble((at, "bold"), ": ", (error_sentence(step["error"]), "red"))
+            head_style, style = ("dim", "dim") if step["node"] in overcome else ("bold", "red")
+            yield Text.assemble((at, head_style), ": ", (error_sentence(step["error"]), style))
     failed = process.get("failed_reason")
     if failed and not any(step.get("error") for step in process["steps"]):
         yield Text(str(failed), style="red")

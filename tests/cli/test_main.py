@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -59,14 +61,21 @@ def test_the_database_is_upgraded(settings: Settings) -> None:
         assert json.loads(done.stdout)["revisions"]
 
 
-@pytest.mark.parametrize("command", [("db", "upgrade"), ("topics", "create")])
-def test_what_cannot_be_reached_is_exit_code_3(command: tuple[str, ...]) -> None:
-    """One sentence names the address."""
+@pytest.mark.parametrize(
+    ("command", "remedy"),
+    [
+        (("db", "upgrade"), "check STEPWIRE_DATABASE_URL"),
+        (("topics", "create"), "no broker answers; check STEPWIRE_KAFKA_BOOTSTRAP"),
+    ],
+)
+def test_what_cannot_be_reached_is_exit_code_3(command: tuple[str, ...], remedy: str) -> None:
+    """One sentence names the address and what to check, and no library tells it too."""
     nowhere = {"STEPWIRE_DATABASE_URL": "postgresql://me@127.0.0.1:1/x", "STEPWIRE_KAFKA_BOOTSTRAP": "127.0.0.1:1"}
     done = stepwire(*command, environment=nowhere)
     assert done.returncode == 3
     assert "127.0.0.1:1" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr.endswith(f"{remedy}.\n")
+    assert done.stderr.count("\n") == 1
 
 
 def test_wrong_usage_is_exit_code_2() -> None:
@@ -76,6 +85,48 @@ def test_wrong_usage_is_exit_code_2() -> None:
     refused = stepwire("dev")
     assert refused.returncode == 2
     assert "STEPWIRE_WORKFLOWS" in refused.stderr
+    unknown = stepwire("dev", environment={"STEPWIRE_WORKFLOWS": "no_such_package"})
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert "package 'no_such_package' cannot be found" in unknown.stderr
+    foreign = stepwire("db", "check", environment={"STEPWIRE_DATABASE_URL": "mysql://x/y"})
+    assert "cannot be used: must begin with postgresql://." in foreign.stderr
+
+
+@pytest.mark.parametrize(
+    ("package", "code", "sentence"),
+    [
+        ("", 2, "STEPWIRE_WORKFLOWS is not set; name the packages with your workflows."),
+        ("no_such_package", 2, "package 'no_such_package' cannot be found: check STEPWIRE_WORKFLOWS"),
+        ("faulty", 1, "importing 'faulty' raised KeyError: 'euro': correct this line ({folder}/faulty.py:1)"),
+    ],
+)
+def test_an_executor_tells_what_is_wrong_with_workflows_without_a_traceback(
+    settings: Settings, tmp_path: Path, package: str, code: int, sentence: str
+) -> None:
+    """It is the author who reads it."""
+    (tmp_path / "faulty.py").write_text("rate = {}['euro']\n")
+    told = {"STEPWIRE_WORKFLOWS": package, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    done = stepwire("executor", environment={**environment_of(settings), **told})
+    assert done.returncode == code
+    last = json.loads(done.stderr.splitlines()[-1])
+    assert last["level"] == "error"
+    assert last["event"].startswith(sentence.format(folder=tmp_path))
+    assert "Traceback" not in done.stderr
+
+
+def test_a_terminal_without_all_letters_is_served() -> None:
+    """Signs it lacks are question marks, in JSON they are escaped: nothing ends with an error of encoding."""
+    plain = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "ascii", "STEPWIRE_WORKFLOWS": "tests.cli.flows"}
+    drawn = stepwire("workflows", "graph", "hello", environment=plain)
+    assert (drawn.returncode, drawn.stderr) == (0, "")
+    assert "? Start" in drawn.stdout
+    shown = stepwire("settings", "--json", environment={**plain, "STEPWIRE_PUBLIC_URL": "http://zürich.example"})
+    assert json.loads(shown.stdout)["STEPWIRE_PUBLIC_URL"]["value"] == "http://zürich.example"
+
+
+def test_the_version_is_told() -> None:
+    """For whoever reports a bug."""
+    assert stepwire("--version").stdout == f"stepwire {version('stepwire')}\n"
 
 
 def test_settings_are_shown_with_their_sources() -> None:

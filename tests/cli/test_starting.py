@@ -94,8 +94,9 @@ def test_questions_are_asked_page_by_page(stepwire: Cli) -> None:
         (("order_ports", "-f", "ports=x"), 2, "--field ports=x cannot be used: 'x' is no whole number"),
         (("order_ports", *FIELDS, "-f", "vlan=1"), 2, "the form does not ask for 'vlan'; did you mean vlans?"),
         (("order_ports", "-f", "site=ams-1", "-f", "site=lon-2"), 2, "--field gives 'site' twice"),
+        (("order_ports", "-f", "sites=a"), 2, "asks for 'site', 'ports', and not for 'sites' so far; give pages"),
         (("hello", "--url", "localhost:8080"), 2, "write it as http://127.0.0.1:8080"),
-        (("hello", "--url", "http://127.0.0.1:1"), 3, "cannot reach the gateway at http://127.0.0.1:1"),
+        (("hello", "--url", "http://127.0.0.1:1"), 3, "refused; start it with `stepwire dev` or `stepwire gateway`"),
     ],
 )
 def test_what_is_mistyped_is_told(stepwire: Cli, arguments: tuple[str, ...], code: int, sentence: str) -> None:

@@ -58,7 +58,7 @@ def test_a_workflow_is_drawn(alone: Cli, tmp_path: Path) -> None:
         (("graph", "hello", "--format", "png"), CODE, 2, "png"),
         (("graph", "hello", "-o", "/no/such/folder/x"), CODE, 1, "/no/such/folder/x cannot be written"),
         (("list", "--from", "code"), {}, 2, "STEPWIRE_WORKFLOWS is not set"),
-        (("list",), {"STEPWIRE_WORKFLOWS": "no_such_package"}, 1, "package 'no_such_package' cannot be found"),
+        (("list",), {"STEPWIRE_WORKFLOWS": "no_such_package"}, 2, "package 'no_such_package' cannot be found"),
         (("list",), {"STEPWIRE_DATABASE_URL": "postgresql://me@127.0.0.1:1/x"}, 3, "127.0.0.1:1"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from stepwire import begin, workflow
-from stepwire.flow.errors import DefinitionError, StepwireError, UnknownWorkflow
+from stepwire.flow.errors import DefinitionError, PackageNotFound, StepwireError, UnknownWorkflow
+from stepwire.flow.importing import require_package
 from stepwire.flow.registry import Registry
 
 WORKFLOW = """
@@ -95,11 +97,45 @@ def test_a_submodule_that_cannot_be_imported_stops_the_search(write: Write) -> N
     """Never a workflow that is silently not served."""
     write("broken/__init__.py", "")
     write("broken/sub/__init__.py", "import no_such_dependency\n")
-    with pytest.raises(ModuleNotFoundError, match="no_such_dependency"):
+    with pytest.raises(DefinitionError, match=r"No module named 'no_such_dependency'.*sub.__init__\.py:1"):
         Registry.discover(["broken"])
     write("broken2.py", "import no_such_dependency\n")
-    with pytest.raises(ModuleNotFoundError, match="no_such_dependency"):
+    with pytest.raises(DefinitionError, match=r"No module named 'no_such_dependency'.*broken2\.py:1"):
         Registry.discover(["broken2"])
+
+
+@pytest.mark.parametrize(
+    ("text", "told", "line"),
+    [
+        ("from stepwire import step\ndef act(:\n", "SyntaxError: ", 2),
+        ("from stepwire import stpe\n", "ImportError: cannot import name 'stpe' from 'stepwire'", 1),
+        ("\nrate = {}['euro']\n", "KeyError: 'euro'", 2),
+        ("import json\nread = json.loads('{')\n", "JSONDecodeError: Expecting property name", 2),
+        (WORKFLOW.format(name="typo").replace("begin >> a", "begin >> b"), "NameError: name 'b' is not defined", 9),
+    ],
+)
+def test_a_module_that_raises_is_told_with_the_line_of_its_author(
+    write: Write, text: str, told: str, line: int
+) -> None:
+    """Wherever below it was raised: in a decorator of ours, in a library, or by Python's parser."""
+    write("faulty.py", text)
+    with pytest.raises(DefinitionError) as caught:
+        Registry.discover(["faulty"])
+    assert "importing 'faulty' raised " in str(caught.value)
+    assert told in caught.value.problem
+    assert (Path(caught.value.file).name, caught.value.line) == ("faulty.py", line)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["plain.py", "./plain", "plain/"])
+def test_a_file_in_place_of_a_package_is_told_as_it_is_imported(write: Write, name: str) -> None:
+    """People name the file they wrote."""
+    write("plain.py", WORKFLOW.format(name="plain"))
+    with pytest.raises(PackageNotFound, match=rf"'{re.escape(name)}' cannot be found: write it as 'plain'"):
+        Registry.discover([name])
+    with pytest.raises(PackageNotFound, match="write it as 'plain'"):
+        require_package(name)
+    require_package("plain")
 
 
 def test_parameters_that_cannot_be_filled_are_found_before_anything_runs(write: Write) -> None:

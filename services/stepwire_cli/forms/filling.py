@@ -70,8 +70,13 @@ class Filler:
         except NobodyAnswersError as error:
             missing = [question.name for question in open_questions if question.required] or [error.question]
             raise WrongUsage(
-                f"the form asks for {_list(missing)}; give pages as JSON, or --field {error.question}=VALUE."
+                f"the form asks for {_list(missing)}{self._unasked()}; "
+                f"give pages as JSON, or --field {error.question}=VALUE."
             ) from error
+
+    def _unasked(self) -> str:
+        """Of the fields given, those that no page has asked for so far: mistyped, or of a later page."""
+        return f", and not for {_list(list(self._left))} so far" if self._left else ""
 
     def _value(self, question: Question) -> Any:
         text = self._left.pop(question.name)

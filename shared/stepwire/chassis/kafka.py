@@ -10,7 +10,13 @@ from typing import Any, NamedTuple
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    KafkaConnectionError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    for_code,
+)
 
 from stepwire.chassis.consumer import Consumer
 from stepwire.chassis.errors import ChassisError, Unreachable
@@ -161,6 +167,11 @@ async def ping(bootstrap: str) -> None:
     await broker_count(bootstrap)
 
 
+def unreachable(bootstrap: str, error: BaseException) -> Unreachable:
+    """What to raise when Kafka does not answer at its addresses: aiokafka would list them once more."""
+    return Unreachable("Kafka", bootstrap, "no broker answers" if isinstance(error, KafkaConnectionError) else error)
+
+
 @asynccontextmanager
 async def _client(bootstrap: str) -> AsyncIterator[AIOKafkaClient]:
     client = AIOKafkaClient(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS)
@@ -168,7 +179,7 @@ async def _client(bootstrap: str) -> AsyncIterator[AIOKafkaClient]:
         await client.bootstrap()
         yield client
     except (TimeoutError, KafkaError, OSError) as error:
-        raise Unreachable("Kafka", bootstrap, error) from error
+        raise unreachable(bootstrap, error) from error
     finally:
         await client.close()
 
@@ -180,7 +191,7 @@ async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
         await admin.start()
         yield admin
     except (TimeoutError, KafkaError, OSError) as error:
-        raise Unreachable("Kafka", bootstrap, error) from error
+        raise unreachable(bootstrap, error) from error
     finally:
         await admin.close()
 

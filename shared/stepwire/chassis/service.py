@@ -30,6 +30,7 @@ from stepwire.chassis.settings import Settings, unknown_settings
 from stepwire.chassis.tracing import make_tracing
 from stepwire.chassis.waiting import done_before
 from stepwire.chassis.web import WebServer
+from stepwire.flow.errors import DefinitionError, PackageNotFound
 
 if TYPE_CHECKING:
     from stepwire.chassis.spans import Tracing
@@ -78,9 +79,12 @@ def run_service(
         failpoints = Failpoints.parse(settings.failpoints, testing=settings.testing)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_Run(service, settings, failpoints).run(main, app, wait=wait))
-    except SettingsError as error:
+    except (SettingsError, PackageNotFound) as error:
         get_logger().error(str(error), action="start")
         return EXIT_USAGE
+    except DefinitionError as error:
+        get_logger().error(str(error), action="start")
+        return EXIT_FAILED
     except PortTaken as error:
         get_logger().error(str(error), action="listen")
         return EXIT_UNREACHABLE
@@ -200,6 +204,9 @@ async def _until_drained(chassis: Chassis, main: Main) -> int:
 def _outcome(chassis: Chassis, work: asyncio.Future[int | None]) -> int:
     try:
         return work.result() or EXIT_DONE
+    except (SettingsError, PackageNotFound, DefinitionError):
+        # Mistakes of people: their sentence says all, a traceback would hide it.
+        raise
     except asyncio.CancelledError:
         # By a library's own task: nobody here cancels the work before it is done.
         chassis.log.exception("The service was cancelled.", action="run")

@@ -314,4 +314,9 @@ def _sentence(error: ValidationError, found: Mapping[str, tuple[str, str]]) -> s
     name = str(first["loc"][0])
     text, source = found.get(name, ("", "default"))
     given = "" if name in SECRETS else f" {shown(name, text)!r}"
-    return f"{PREFIX}{name.upper()}{given} ({source}) cannot be used: {first['msg']}."
+    return f"{PREFIX}{name.upper()}{given} ({source}) cannot be used: {_complaint(first['msg'])}."
+
+
+def _complaint(message: str) -> str:
+    """What pydantic says, without its word for our own checks."""
+    return message.removeprefix("Value error, ")

@@ -27,6 +27,16 @@ class DefinitionError(StepwireError):
         self.line = location.line
 
 
+class PackageNotFound(StepwireError):  # noqa: N818 - named by what it is, as all below
+    """A package that is to hold workflows does not exist, or is not written as an import writes it."""
+
+    def __init__(self, package: str) -> None:
+        words = package.replace("\\", "/").removesuffix(".py").strip("./").replace("/", ".")
+        hint = "check STEPWIRE_WORKFLOWS and the Python path" if words == package else f"write it as {words!r}"
+        super().__init__(f"package {package!r} cannot be found: {hint}")
+        self.package = package
+
+
 class BindingError(StepwireError):
     """A parameter of a function cannot be filled from State; the message names key and function."""
 
@@ -40,7 +50,7 @@ class SerializationError(StepwireError):
         self.problem = problem
 
 
-class InvalidResult(StepwireError):  # noqa: N818 - named by what it is, as all below
+class InvalidResult(StepwireError):  # noqa: N818
     """A step, form, condition, lens or predicate returned something other than its kind must return."""
 
 

@@ -215,6 +215,8 @@ def _is_of_author(value: Any) -> bool:
 def _remedy(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "join steps by >>"
+    if value is None or isinstance(value, dict):
+        return "write the name of the step without calling it, as in init >> my_step >> done"
     if callable(value) and not _is_of_author(value) and getattr(value, "__code__", None) is not None:
         return 'it waits to be called: write @step("what it does") above a function, conditional(predicate)(steps)'
     return 'decorate the function with @step("what it does")'

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import pkgutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType, ModuleType
 
-from stepwire.flow.errors import DefinitionError, StepwireError, UnknownWorkflow
+from stepwire.flow.errors import DefinitionError, UnknownWorkflow
 from stepwire.flow.free_forms import FreeForm, registered_forms
+from stepwire.flow.importing import import_module, import_package
 from stepwire.flow.manifest import Manifest
 from stepwire.flow.workflows import Workflow
 
@@ -31,8 +31,8 @@ class Registry:
         """Import packages with all their submodules and collect the workflows in them, and the forms registered.
 
         Raises:
-            StepwireError: a package does not exist.
-            DefinitionError: two workflows share a name, or a parameter cannot be filled.
+            PackageNotFound: a package does not exist.
+            DefinitionError: a module cannot be imported, two workflows share a name, or a parameter cannot be filled.
         """
         modules = [module for package in packages for module in _modules(package)]
         workflows = (value for module in modules for value in vars(module).values() if isinstance(value, Workflow))
@@ -68,20 +68,10 @@ class Registry:
 
 
 def _modules(package: str) -> Iterator[ModuleType]:
-    root = _import(package)
+    root = import_package(package)
     yield root
     # Each package is imported here before the walk looks into it: an error in one is raised, not passed over.
     for info in pkgutil.walk_packages(getattr(root, "__path__", ()), f"{package}."):
         # Importing a __main__ runs a program.
         if info.name.rpartition(".")[2] != "__main__":
-            yield importlib.import_module(info.name)
-
-
-def _import(package: str) -> ModuleType:
-    try:
-        return importlib.import_module(package)
-    except ModuleNotFoundError as exc:
-        if exc.name is None or not f"{package}.".startswith(f"{exc.name}."):
-            raise
-        message = f"package {package!r} cannot be found: check STEPWIRE_WORKFLOWS and the Python path"
-        raise StepwireError(message) from exc
+            yield import_module(info.name)
