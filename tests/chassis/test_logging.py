@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from typing import Any
+
+from stepwire.chassis.logging import MOST_REMEMBERED, SAME_AGAIN_SECONDS, Seldom
 
 PROGRAM = """
 import logging
@@ -16,6 +19,8 @@ log.info("A step ended.", action="step", epoch=3)
 log.debug("Details.", state="secret")
 logging.getLogger("other").warning("Beware of %s.", "this")
 logging.getLogger("pydantic_forms").debug("whole state")
+for node in (1, 2) * 9:
+    logging.getLogger("aiokafka.consumer").error("Unable to reach node %s.", node)
 try:
     raise ValueError("broken")
 except ValueError:
@@ -56,6 +61,28 @@ def test_the_standard_library_is_routed() -> None:
     warning = next(record for record in records() if record.get("logger") == "other")
     assert warning["event"] == "Beware of this."
     assert (warning["level"], warning["service"]) == ("warning", "executor")
+
+
+def test_the_same_sentence_of_a_talkative_library_is_told_once() -> None:
+    """While Kafka is away its library tells of each try; once for each node is enough."""
+    told = [record["event"] for record in records() if record.get("logger") == "aiokafka.consumer"]
+    assert told == ["Unable to reach node 1.", "Unable to reach node 2."]
+
+
+def test_it_is_told_again_after_a_while() -> None:
+    """It must be seen that the trouble lasts, and what has been told must not fill the memory."""
+    now = 0.0
+    seldom = Seldom(lambda: now)
+
+    def passes(name: str, number: int) -> bool:
+        return bool(seldom.filter(logging.LogRecord(name, logging.ERROR, "", 0, "Try %s failed.", (number,), None)))
+
+    assert [passes("aiokafka", 1), passes("aiokafka", 1)] == [True, False]
+    assert [passes("other", 1), passes("other", 1)] == [True, True]
+    now = SAME_AGAIN_SECONDS
+    assert [passes("aiokafka", 1), passes("aiokafka", 1)] == [True, False]
+    assert all(passes("aiokafka", number) for number in range(2, 2 + MOST_REMEMBERED))
+    assert passes("aiokafka", 1)
 
 
 def test_exceptions_stay_in_one_line_of_json() -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import logging.config
+import math
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, BinaryIO, Literal, cast
 
@@ -26,6 +29,11 @@ _QUIET = {
     "sqlalchemy": logging.WARNING,
     "uvicorn": logging.WARNING,
 }
+
+# While Kafka is away it tells of each try, some hundred times a second for as long as that lasts.
+_TALKATIVE = "aiokafka"
+SAME_AGAIN_SECONDS = 5.0
+MOST_REMEMBERED = 256
 
 
 def configure_logging(service: str, *, level: str = "INFO", log_format: LogFormat | None = None) -> None:
@@ -99,11 +107,33 @@ def _encode(_: WrappedLogger, __: str, text: Any) -> bytes:
 def _route_standard_logging(level: int, processors: list[Processor]) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(processors))
+    handler.addFilter(Seldom())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
     for name, lowest in _QUIET.items():
         logging.getLogger(name).setLevel(max(lowest, level))
+
+
+class Seldom(logging.Filter):
+    """Lets the same sentence of aiokafka through once in `SAME_AGAIN_SECONDS`, as told by `clock`; others always."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._told: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to log `record`."""
+        if not record.name.startswith(_TALKATIVE):
+            return True
+        now, sentence = self._clock(), (record.name, record.getMessage())
+        if now - self._told.get(sentence, -math.inf) < SAME_AGAIN_SECONDS:
+            return False
+        if len(self._told) >= MOST_REMEMBERED:
+            self._told.clear()
+        self._told[sentence] = now
+        return True
 
 
 class _Formatter(logging.Formatter):
