@@ -61,5 +61,5 @@ def test_both_drivers_read_json_alike(settings: Settings) -> None:
 def test_what_a_service_asks_is_not_told_in_its_errors(settings: Settings, service: databases.Service) -> None:
     """They are logged, and parameters are results and State; an author's own statements may tell theirs."""
     assert databases.make_engine(settings, service=service).sync_engine.hide_parameters
-    of_steps = databases.make_engine(settings, service=service, application_name="stepwire-step:1")
-    assert not of_steps.sync_engine.hide_parameters
+    named = databases.make_engine(settings, service=service, application_name="stepwire-cli")
+    assert named.sync_engine.hide_parameters == (service != "executor")

@@ -89,8 +89,8 @@ def make_engine(
         pool_timeout=pool_timeout_seconds,
         max_overflow=0,
         # Errors are logged: State and tokens must not come along. Those of a step are its author's own, and may show
-        # what they are about; sessions of steps are the ones that carry a name.
-        hide_parameters=application_name is None,
+        # what they are about; of an executor's sessions, those of steps are the ones that carry a name.
+        hide_parameters=service != "executor" or application_name is None,
         json_serializer=dumps_json,
         json_deserializer=loads_json,
         connect_args={
