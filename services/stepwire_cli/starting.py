@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 from stepwire_cli import following
@@ -65,7 +66,7 @@ def start(order: Order, given: Input, url: str | None, *, follow: bool, as_json:
     with Gateway(url) as gateway:
 
         def send(pages: Pages) -> Any:
-            path = f"/processes/{order.workflow}"
+            path = f"/processes/{quote(order.workflow, safe='')}"
             return gateway.send("POST", path, json=pages, params=params, headers=headers)
 
         if given.fields:
@@ -73,7 +74,8 @@ def start(order: Order, given: Input, url: str | None, *, follow: bool, as_json:
         try:
             response = given.fill(send)
         except Refused as refused:
-            if refused.reason == "unknown_workflow":
+            # A slash in the name makes another path, at which there is nothing either.
+            if refused.status == HTTPStatus.NOT_FOUND:
                 raise unknown_workflow(gateway, order.workflow) from refused
             raise
         process_id = response.json()["id"]

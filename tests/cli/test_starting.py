@@ -80,6 +80,8 @@ def test_questions_are_asked_page_by_page(stepwire: Cli) -> None:
     ("arguments", "code", "sentence"),
     [
         (("helo",), 1, "there is no workflow 'helo'; did you mean hello?"),
+        (("hello?hold=true",), 1, "there is no workflow 'hello?hold=true'"),
+        (("../hello",), 1, "there is no workflow '../hello'"),
         (("hello", "{"), 2, "PAGES is no JSON at line 1, column 2, near '{'"),
         (("hello", "[1]"), 2, "PAGES must be a JSON list with one object per page"),
         (("hello", "no-such-file"), 2, "neither JSON nor a file that can be read: No such file or directory"),
