@@ -116,8 +116,14 @@ class Executor:
         self.chassis.log.error(await Watchdog(self.chassis, self.poller).run(), action="watch")
 
     def _exhausted(self) -> bool:
-        threads = self.rooms.threads
-        self.chassis.metrics.executor_threads_stuck.set(threads.stuck)
+        threads, loop_is_stuck = self.rooms.threads, self.rooms.loop_thread.stuck()
+        self.chassis.metrics.executor_threads_stuck.set(threads.stuck + loop_is_stuck)
+        if loop_is_stuck:
+            self.chassis.log.error(
+                "An async step outlived its time limit and blocks all others; the executor ends to be restarted.",
+                action="stuck",
+            )
+            return True
         if threads.stuck * 2 < threads.size:
             return False
         self.chassis.log.error(

@@ -12,6 +12,8 @@ from typing import Any
 PATIENCE_SECONDS = 0.005
 """A worker that has been in one job for so long is taken to wait for something outside."""
 FEW_JOBS = 8
+BLOCKED_SECONDS = 10.0
+"""A loop that has let nothing else run for so long is taken to be blocked."""
 JOIN_SECONDS = 1.0
 
 
@@ -186,11 +188,16 @@ class Threads:
 
 
 class AsyncThread:
-    """A loop in a thread of its own for async steps: what they block is not the loop that serves Kafka."""
+    """A loop in a thread of its own for async steps: what they block is not the loop that serves Kafka.
+
+    One that blocks keeps all others from beginning: see `stuck`.
+    """
 
     def __init__(self, mailbox: Mailbox, loop: asyncio.AbstractEventLoop) -> None:
         self._mailbox = mailbox
         self._loop = loop
+        self._given_up: set[Job] = set()
+        self._asked_at: float | None = None
         self.inner = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.inner.run_forever, name="async-steps", daemon=True)
         self._thread.start()
@@ -203,7 +210,19 @@ class AsyncThread:
 
     def cancel(self, job: Job) -> None:
         """Cancel a job; it ends when its code lets it."""
+        self._given_up.add(job)
+        if job.ended:
+            self._given_up.discard(job)
         self.inner.call_soon_threadsafe(self._cancel, job)
+
+    def stuck(self) -> bool:
+        """Whether the loop is blocked while a job that was cancelled does not end; to be asked again and again."""
+        now = time.monotonic()
+        asked_at = self._asked_at
+        if asked_at is None:
+            asked_at = self._asked_at = now
+            self.inner.call_soon_threadsafe(self._answer)
+        return bool(self._given_up) and now - asked_at > BLOCKED_SECONDS
 
     async def call(self, work: Callable[[], Awaitable[Any]]) -> Any:
         """Do `work` on the other loop and return what it returns."""
@@ -225,7 +244,12 @@ class AsyncThread:
     def _ended(self, job: Job, task: asyncio.Task[None]) -> None:
         if task.cancelled():
             job.error = asyncio.CancelledError()
+        job.ended = True
+        self._given_up.discard(job)
         self._mailbox.put(job)
+
+    def _answer(self) -> None:
+        self._asked_at = None
 
     def _cancel(self, job: Job) -> None:
         job.abandoned = True

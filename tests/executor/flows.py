@@ -304,6 +304,19 @@ async def too_slow_async() -> State:
     return {"slow": True}
 
 
+@step("Block too long, async", timeout=0.3)
+async def too_blocking_async(gate: str) -> State:
+    """Hang, and the loop with it."""
+    gates[gate].wait(30)
+    return {"slow": True}
+
+
+@workflow("Blocks the loop beyond its limit")
+def blocking_async() -> StepList:
+    """Time out, and let nobody else go on."""
+    return init >> too_blocking_async >> done
+
+
 @workflow("Runs into its limit")
 def slow() -> StepList:
     """Time out."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from stepwire_executor import threads
 from stepwire_executor.threads import AsyncThread, Mailbox, Threads
 
 
@@ -110,3 +112,44 @@ async def test_async_jobs_run_on_a_loop_of_their_own() -> None:
     with pytest.raises(asyncio.CancelledError):
         await job.future
     other.stop()
+
+
+async def test_a_loop_is_stuck_when_what_was_given_up_blocks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that takes long, or does not end but lets others run, is none of that."""
+    monkeypatch.setattr(threads, "BLOCKED_SECONDS", 0.1)
+    loop = asyncio.get_running_loop()
+    other = AsyncThread(Mailbox(loop), loop)
+    release = threading.Event()
+
+    async def blocks() -> None:
+        release.wait(10)
+
+    async def lingers() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.5)
+
+    lingering = other.submit(lingers)
+    await other.call(lambda: asyncio.sleep(0))
+    other.cancel(lingering)
+    assert not await _becomes_stuck(other, 0.3)
+    await lingering.future
+    blocking = other.submit(blocks)
+    assert not await _becomes_stuck(other, 0.3)
+    other.cancel(blocking)
+    assert await _becomes_stuck(other, 5.0)
+    release.set()
+    await blocking.future
+    await other.call(lambda: asyncio.sleep(0))
+    assert not await _becomes_stuck(other, 0.2)
+    other.stop()
+
+
+async def _becomes_stuck(thread: AsyncThread, seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if thread.stuck():
+            return True
+        await asyncio.sleep(0.02)
+    return False

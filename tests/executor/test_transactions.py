@@ -6,7 +6,7 @@ import orjson
 import pytest
 from sqlalchemy import text
 
-from stepwire_executor import transactions
+from stepwire_executor import threads, transactions
 from tests.executor import flows
 from tests.executor.harness import Dispatch, Harness
 
@@ -158,6 +158,20 @@ async def test_an_executor_with_too_many_stuck_threads_ends_to_be_restarted(harn
         await harness.until(lambda: executor.runs.signals.draining)
     flows.gates["stuck"].set()
     assert harness.exit_code == 1
+
+
+async def test_an_executor_whose_async_steps_are_blocked_ends_to_be_restarted(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of them would ever go on, and none that is new begin."""
+    monkeypatch.setattr(threads, "BLOCKED_SECONDS", 0.5)
+    run = Dispatch("blocking_async", state={"gate": "blocked"})
+    async with harness.executor() as executor:
+        await harness.dispatch(run)
+        (result,) = await harness.wait_results(run, 1)
+        await harness.until(lambda: executor.runs.signals.draining)
+        flows.gates["blocked"].set()
+    assert (result.status, harness.exit_code) == ("failed", 1)
 
 
 async def test_a_commit_inside_a_step_is_refused(harness: Harness) -> None:
