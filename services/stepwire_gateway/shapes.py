@@ -237,10 +237,9 @@ class Workflow(TypedDict):
 
 
 class Live(TypedDict):
-    """Whether the service has to be restarted, and why."""
+    """That the service answers."""
 
-    status: Literal["live", "failed"]
-    reason: NotRequired[str]
+    status: Literal["live"]
 
 
 class Ready(TypedDict):
