@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from stepwire.chassis import database
 from stepwire_cli import migrate
 from stepwire_cli.errors import EXIT_DONE, EXIT_FAILED
+from stepwire_cli.options import confirm
 from stepwire_cli.output import show, table, working
 from stepwire_cli.places import operator_settings
 
@@ -28,10 +28,10 @@ def upgrade(*, as_json: bool) -> None:
 def downgrade(revision: str, *, ask: bool, as_json: bool) -> None:
     """Go back to `revision`."""
     settings = operator_settings()
-    if ask and sys.stdin.isatty():
+    if ask:
         where = database.address(settings.database_url)
         question = f"Go back to revision {revision} in the database at {where}? What newer tables hold is lost."
-        typer.confirm(question, abort=True, err=True)
+        confirm(question)
     with working("downgrading the database"):
         revisions = migrate.downgrade(settings.database_url, revision, settings.migrations)
     _tell(revisions, as_json=as_json)

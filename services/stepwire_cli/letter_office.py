@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -19,7 +17,7 @@ from stepwire.chassis.settings import Settings
 from stepwire.contracts.reasons import DeadLetter
 from stepwire_cli.errors import Failed, WrongUsage, near
 from stepwire_cli.letters import Letter, Letters, Place, open_letters
-from stepwire_cli.options import user_or_login
+from stepwire_cli.options import confirm, user_or_login
 from stepwire_cli.output import brief_moment, facts, moment, show, table, working
 from stepwire_cli.places import operator_settings
 
@@ -56,8 +54,8 @@ class Consent:
 
     def asked(self, question: str) -> None:
         """Ask on a terminal; somebody who says no has not changed anything."""
-        if self.ask and sys.stdin.isatty():
-            typer.confirm(question, abort=True, err=True)
+        if self.ask:
+            confirm(question)
 
 
 def show_all(wanted: Wanted, *, as_json: bool) -> None:

@@ -16,7 +16,7 @@ from stepwire_cli.output import SHORT_ID, console, moment, short_ids, show, stat
 from stepwire_cli.timeline import waits_for
 
 # From how many characters in a line on there is room for these.
-WITH_WAITS, WITH_WHOLE_IDS = 100, 150
+WITH_STARTED, WITH_WAITS, WITH_WHOLE_IDS = 80, 100, 150
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,10 @@ def rendered(page: Page) -> RenderableType:
     if not processes:
         return Text("No process is like that." if total in ("", "0") else f"None of the {total} is in that range.")
     width = console().width
-    columns = ["Process", "Workflow", "Status", "Step", "Started", *(["Waits for"] if width >= WITH_WAITS else [])]
+    # The last ones go where there is no room for them.
+    columns = ["Process", "Workflow", "Status", "Step"]
+    columns += ["Started"] if width >= WITH_STARTED else []
+    columns += ["Waits for"] if width >= WITH_WAITS else []
     rows = [_row(process, width)[: len(columns)] for process in processes]
     shown = table(columns, rows, wrap=["Step", "Waits for"])
     if not total.isdecimal() or int(total) <= len(processes) or not console().is_terminal:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-import typer
 from aiokafka.errors import KafkaError
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -23,7 +21,7 @@ from stepwire.client import Refused as RefusedByEngine
 from stepwire.data import locks
 from stepwire.data.locks import Lock
 from stepwire_cli.errors import Failed, near
-from stepwire_cli.options import user_or_login
+from stepwire_cli.options import confirm, user_or_login
 from stepwire_cli.output import duration, facts, moment, show, shown_id, status_text, table, working
 from stepwire_cli.places import operator_settings
 from stepwire_cli.reading import reading
@@ -62,9 +60,9 @@ def release(order: Release, *, ask: bool, as_json: bool) -> None:
     if lock.owner is None:
         show({"key": lock.key, "released": False}, lambda: f"Nobody holds {lock.key}.", as_json=as_json)
         return
-    if ask and sys.stdin.isatty():
+    if ask:
         holder = f"{lock.workflow or 'a process'} {lock.owner}, which is {lock.status or 'gone'}"
-        typer.confirm(f"Take {lock.key} from {holder}?", abort=True, err=True)
+        confirm(f"Take {lock.key} from {holder}?")
     with working(f"releasing {lock.key}"):
         asyncio.run(_release(settings, lock.key, order))
     document = {"key": lock.key, "released": True, "owner": str(lock.owner)}

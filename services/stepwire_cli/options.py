@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -25,6 +26,26 @@ Fields = Annotated[
     list[str] | None,
     typer.Option("--field", "-f", metavar="NAME=VALUE", help="The answer to one question; may be repeated."),
 ]
+
+
+def confirm(question: str) -> None:
+    """Ask on a terminal; elsewhere nobody can be asked, and the command says enough.
+
+    Raises:
+        Failed: somebody did not say yes.
+    """
+    if not sys.stdin.isatty():
+        return
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort:
+        # Ctrl-C leaves the question where it is.
+        sys.stderr.write("\n")
+        agreed = False
+    if not agreed:
+        from stepwire_cli.errors import Failed  # noqa: PLC0415  # `--help` shall be quick
+
+        raise Failed("nothing was done, because the answer was not yes")
 
 
 def login() -> str:

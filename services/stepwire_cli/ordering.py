@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
-
-import typer
 
 from stepwire.process.model import FINISHED, RETRYABLE
 from stepwire_cli.errors import Failed
 from stepwire_cli.gateway import Body, Gateway
-from stepwire_cli.options import user_or_login
+from stepwire_cli.options import confirm, user_or_login
 from stepwire_cli.output import show
 from stepwire_cli.starting import Input, was_accepted
 from stepwire_cli.starting import resume as send_resume
@@ -58,9 +55,8 @@ def abort(
         if status in FINISHED:
             _tell(process_id, f"had ended before: it is {status}", accepted=True, as_json=as_json)
             return
-        if ask and sys.stdin.isatty():
-            question = f"Abort {process['workflow_name']} {process_id}, which is {status}?"
-            typer.confirm(question, abort=True, err=True)
+        if ask:
+            confirm(f"Abort {process['workflow_name']} {process_id}, which is {status}?")
         params = {"user": user_or_login(user), **({"reason": reason} if reason else {})}
         response = gateway.send("PUT", f"/processes/{process_id}/abort", params=params)
     _tell(process_id, "is aborted", accepted=was_accepted(response), as_json=as_json)

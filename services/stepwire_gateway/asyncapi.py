@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -118,17 +119,19 @@ def page(described: Document) -> str:
     """The document as a page that loads nothing."""
     sections = "".join(_section(name, channel, described) for name, channel in described["channels"].items())
     title = html.escape(described["info"]["title"])
-    about = html.escape(described["info"]["description"])
+    about = _words(described["info"]["description"])
     return _PAGE.format(title=title, about=about, sections=sections)
 
 
 _PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
 <title>{title}: records</title>
 <style>
-body {{ font: 15px sans-serif; max-width: 60em; margin: 2em auto }}
-pre {{ background: #f4f4f4; padding: 1em; overflow: auto }}
+:root {{ color-scheme: light dark }}
+body {{ font: 15px sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em }}
+pre {{ background: #8882; padding: 1em; overflow: auto }}
 </style>
 <h1>{title}: records</h1>
 <p>{about} <a href="/asyncapi.json">asyncapi.json</a></p>
@@ -188,13 +191,18 @@ def _with_type(schema: Document) -> Document:
     return {**schema, "required": list(dict.fromkeys(["type", *required]))}
 
 
+def _words(text: str) -> str:
+    """A sentence as HTML, names in it set as such."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+
+
 def _section(name: str, channel: Document, described: Document) -> str:
-    parts = [f"<h2>{html.escape(channel['address'])}</h2><p>{html.escape(channel['description'])}</p>"]
+    parts = [f"<h2>{html.escape(channel['address'])}</h2><p>{_words(channel['description'])}</p>"]
     for kind in channel["messages"]:
         message = described["components"]["messages"][kind]
         schema = described["components"]["schemas"][message["payload"]["$ref"].rsplit("/", 1)[1]]
         text = orjson.dumps(schema, option=orjson.OPT_INDENT_2).decode()
-        summary = html.escape(message["summary"])
+        summary = _words(message["summary"])
         parts.append(
             f"<details id='{html.escape(name)}.{html.escape(kind)}'><summary><b>{html.escape(kind)}</b> {summary}"
             f"</summary><pre>{html.escape(text)}</pre></details>"

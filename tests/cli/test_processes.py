@@ -34,6 +34,8 @@ def test_processes_are_listed_by_what_is_asked_for(stepwire: Cli, started: Start
     assert first[:8] in shown
     assert "Wait, by NOC" in shown
     assert first in stepwire("process", "list", settings={"COLUMNS": "160"}).out
+    narrow = stepwire("process", "list", settings={"COLUMNS": "60"}).out.splitlines()
+    assert narrow[0].split() == ["Process", "Workflow", "Status", "Step"]
     assert "No process is like that." in stepwire("process", "list", "--label", "batch:none").out
     stepwire("process", "abort", second)
 

@@ -62,6 +62,13 @@ def test_fields_fill_the_pages_that_have_them(stepwire: Cli) -> None:
     assert (state["site"], state["ports"], state["trunk"], state["vlans"]) == ("lon-2", 4, True, [1, 2])
 
 
+def test_only_what_was_not_answered_is_asked_for_in_the_end(stepwire: Cli) -> None:
+    """The lines piped in were too few."""
+    done = stepwire("start", "order_ports", typed="ams-1\n")
+    assert done.code == 2
+    assert "the form asks for 'ports'; give pages as JSON, or --field ports=VALUE." in done.err
+
+
 def test_questions_are_asked_page_by_page(stepwire: Cli) -> None:
     """What is no answer is asked again at once, what the form refuses after its page; standard output stays clean."""
     # site twice, ports, trunk; ports again; email twice (the pattern is the form's), vlans, remark.

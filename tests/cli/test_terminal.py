@@ -195,5 +195,6 @@ def test_an_abort_is_asked_for(person: Sit) -> None:
     jane.wait_for("[y/N]")
     jane.type("n")
     assert jane.ends() == 1
+    assert "stepwire: nothing was done, because the answer was not yes." in jane.seen
     jane = person("process", "abort", found[1], "--yes")
     assert jane.ends() == 0

@@ -50,6 +50,13 @@ async def test_a_page_loads_nothing_from_elsewhere(stage: Stage, path: str) -> N
         assert len(response.content) > 100
 
 
+async def test_names_in_the_page_of_records_are_set_as_such(stage: Stage) -> None:
+    """Not between the marks they are written with."""
+    page = (await stage.http.get("/asyncapi")).text
+    assert "<code>resource:&lt;name&gt;</code>" in page
+    assert "`" not in re.sub(r"<pre>.*?</pre>", "", page, flags=re.DOTALL)
+
+
 async def test_the_record_description_has_the_topics_as_they_are(stage: Stage) -> None:
     """With the prefix of this installation."""
     described = (await stage.http.get("/asyncapi.json")).json()

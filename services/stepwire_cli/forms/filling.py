@@ -68,7 +68,9 @@ class Filler:
         try:
             return self._terminal.ask_page(page, answers, wanted)
         except NobodyAnswersError as error:
-            missing = [question.name for question in open_questions if question.required] or [error.question]
+            names = [question.name for question in open_questions]
+            unanswered = open_questions[names.index(error.question) :] if error.question in names else []
+            missing = [question.name for question in unanswered if question.required] or [error.question]
             raise WrongUsage(
                 f"the form asks for {_list(missing)}{self._unasked()}; "
                 f"give pages as JSON, or --field {error.question}=VALUE."
