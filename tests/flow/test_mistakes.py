@@ -79,6 +79,7 @@ ONE_LINERS = {
     "a condition that is async": ("conditional(later)(work)", "write it as a plain function of State"),
     "a condition around a function": ("conditional(bool)(plain)", "decorate the function with @step"),
     "a lens without a key": ('focussteps("")(work)', "give the key as a text"),
+    "a status nobody knows": ("set_status('Active')", "give one of initial, provisioning, active"),
     "a lens on no text": ("focussteps(None)(work)", "give the key as a text"),
     "a lens that gets nothing": ('steplens("part", plain)(work)', "give it a function"),
     "a lens that is async": ("steplens(plain, later)(work)", "write it as a plain function of State"),

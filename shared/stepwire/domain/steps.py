@@ -12,9 +12,11 @@ from sqlalchemy.orm import Session
 from stepwire.data import SubscriptionTable, db
 from stepwire.flow.errors import StepwireError
 from stepwire.flow.lists import Step
+from stepwire.flow.mistakes import wrong
 from stepwire.flow.steps import step
 from stepwire.flow.types import State
 
+STATUSES = ("initial", "provisioning", "active", "migrating", "disabled", "terminated")
 OLD_SUBSCRIPTIONS = "__old_subscriptions__"
 """Where State keeps subscriptions as they were when the lock was taken, by their ids."""
 
@@ -33,7 +35,12 @@ def set_status(status: str) -> Step:
     """Make a step that gives the subscription of State['subscription_id'] this status.
 
     The first time it becomes active is its start, the time it is terminated its end.
+
+    Raises:
+        DefinitionError: no subscription has such a status.
     """
+    if status not in STATUSES:
+        raise wrong(f"{status!r} is no status of a subscription", f"give one of {', '.join(STATUSES)}")
 
     @step(f"Set subscription to '{status}'")
     def set_subscription_status(subscription_id: UUID) -> None:
