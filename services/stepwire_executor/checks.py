@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,10 +22,12 @@ from stepwire.flow.outcomes import StepError, step_error
 from stepwire.flow.predicates import PredicateContext, RunPredicateFail, evaluate_predicate
 from stepwire.flow.types import State
 from stepwire.flow.workflows import Workflow
-from stepwire_executor.threads import AsyncThread, Threads
+from stepwire_executor.threads import AsyncThread, Job, Threads
 from stepwire_executor.transactions import DISCONNECTIONS, DatabaseAway, Mishap, Sessions, mishap_of
 
 NOBODY = UUID(int=0)
+HANGS_SECONDS = 30.0
+"""A plain hook that does not return for so long after its asker has gone is counted as a stuck thread."""
 REASONS: dict[FormVerdict, str] = {
     "next_page": "invalid_input",
     "invalid": "invalid_input",
@@ -77,7 +80,8 @@ class Checked:
 class Checks:
     """Asks authors' hooks where they belong: plain ones in a thread, async ones on the loop for steps.
 
-    Each question raises `DatabaseAway` where a hook gets no connection: ask again later.
+    Each question raises `DatabaseAway` where a hook gets no connection: ask again later. Who asks may be cancelled: an
+    async hook then is too, a plain one is given up.
     """
 
     def __init__(self, sessions: Sessions, threads: Threads, loop_thread: AsyncThread) -> None:
@@ -154,8 +158,17 @@ class Checks:
         name, is_async = getattr(function, "__name__", "hook"), _is_async(function)
         transaction = self._sessions.transaction(NOBODY, name, is_async=is_async)
         if is_async:
-            return await self._loop_thread.call(partial(_run_async, work, transaction))
-        return await self._threads.submit(partial(_run, work, transaction)).future
+            job, give_up = self._loop_thread.submit(partial(_run_async, work, transaction)), self._loop_thread.cancel
+        else:
+            job, give_up = self._threads.submit(partial(_run, work, transaction)), self._give_up
+        try:
+            return await job.future
+        except asyncio.CancelledError:
+            give_up(job)
+            raise
+
+    def _give_up(self, job: Job) -> None:
+        asyncio.get_running_loop().call_later(HANGS_SECONDS, self._threads.abandon, job)
 
 
 def _broken(error: Exception, verdict: FormVerdict) -> Checked:

@@ -47,9 +47,9 @@ class FormDesk:
         self._engine = engine
         self._ways: Mapping[str, _Way] = {"start": self._start, "resume": self._resume, "form": self._free}
 
-    def is_late(self, request: FormRequest) -> bool:
-        """Whether nobody waits any more, by the time of the database: two machines' clocks may be minutes apart."""
-        return (self._clock.now() - request.time).total_seconds() > request.deadline_seconds
+    def seconds_left(self, request: FormRequest) -> float:
+        """How long somebody waits, by the time of the database: two machines' clocks may be minutes apart."""
+        return request.deadline_seconds - (self._clock.now() - request.time).total_seconds()
 
     async def answer(self, request: FormRequest) -> FormReply:
         """The verdict on the pages of `request`."""
@@ -169,9 +169,17 @@ class FormService:
         except ValidationError as error:
             await self._put_aside(record, flaws_of(error))
             return
-        if self._desk.is_late(request):
+        seconds_left = self._desk.seconds_left(request)
+        if seconds_left <= 0:
             return
-        reply = await self._desk.answer(request)
+        try:
+            async with asyncio.timeout(seconds_left):
+                reply = await self._desk.answer(request)
+        except TimeoutError:
+            # Otherwise forms that hang would take all places and threads, one question after the other.
+            subject, seconds = request.subject, request.deadline_seconds
+            self._log.warning("A form took too long.", action="forms", subject=subject, seconds=seconds)
+            return
         headers = trace_headers(traceparent_in(record.headers), str(request.process_id or request.id))
         try:
             await self._send(reply, headers)

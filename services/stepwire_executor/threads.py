@@ -106,7 +106,7 @@ class Threads:
             worker.thread.start()
 
     def submit(self, work: Callable[[], Any]) -> Job:
-        """Queue `work`; from the loop."""
+        """Queue `work`; from the loop. It is left out if its future is cancelled before its turn."""
         job = Job(work, self._loop.create_future())
         with self._lock:
             self._jobs.append(job)
@@ -172,8 +172,10 @@ class Threads:
 
     def _next(self, worker: _Worker) -> Job | None:
         with self._lock:
-            if self._jobs:
-                return self._jobs.popleft()
+            while self._jobs:
+                job = self._jobs.popleft()
+                if not job.future.cancelled():
+                    return job
             if worker in self._awake:
                 self._awake.remove(worker)
                 self._idle.append(worker)

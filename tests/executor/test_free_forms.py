@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
@@ -9,8 +10,13 @@ import pytest
 from sqlalchemy import text
 
 from stepwire import FormPage, State, register_form
+from stepwire.chassis.kafka import Outgoing
+from stepwire.contracts.base import encode
+from stepwire.contracts.forms import FormRequest
 from stepwire.data import db
 from stepwire.data.forms import form_keys, queue_of_form
+from stepwire_executor import checks
+from tests.executor import flows
 from tests.executor.harness import Harness
 from tests.executor.test_forms import ask
 
@@ -53,6 +59,24 @@ def fruitless(state: State) -> Generator[type[FormPage], Any, Any]:
     return {"too large": {"a": "x" * 5_000_000}, "no JSON": {"a": object()}, "no dict": 7}[page.interval]
 
 
+@register_form("executor.hangs")
+def hangs(state: State) -> Generator[type[FormPage], Any, Any]:
+    """Wait for the test."""
+    flows.gates["form"].wait(60)
+    yield Interval
+    return {}
+
+
+@register_form("executor.hangs_async")
+async def hangs_async(state: State) -> AsyncGenerator[Any, Any]:
+    """Wait for ever, and tell when it is cancelled."""
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        flows.gates["async form"].set()
+    yield Interval
+
+
 FORM = {"kind": "form", "workflow": "", "source": "stepwire/gateway"}
 
 
@@ -66,6 +90,8 @@ async def test_the_forms_of_an_executor_are_offered(harness: Harness) -> None:
             assert await queue_of_form(connection, "nothing") is None
         assert dict(zip(keys, queues, strict=True)) == {
             "executor.fruitless": "default",
+            "executor.hangs": "default",
+            "executor.hangs_async": "default",
             "executor.later": "gpu",
             "executor.schedule": "default",
         }
@@ -120,3 +146,21 @@ async def test_the_result_of_a_start_form_is_not_told(harness: Harness) -> None:
     async with harness.executor(), harness.tail("forms.replies") as replies:
         complete = await ask(harness, replies, user_inputs=[{"product": "earth"}, {"size": 3}])
     assert (complete.verdict, complete.result) == ("complete", None)
+
+
+async def test_forms_that_hang_do_not_keep_others_from_being_asked(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are given up when nobody waits any more, and count as stuck threads when they never end."""
+    monkeypatch.setattr(checks, "HANGS_SECONDS", 0.0)
+    topic = harness.settings.topic("forms.requests")
+    async with harness.executor(executor_threads=40) as executor, harness.tail("forms.replies") as replies:
+        for key in ("executor.hangs", "executor.hangs_async"):
+            requests = [FormRequest(gateway="g1", form_key=key, deadline_seconds=2, **FORM) for _ in range(16)]
+            await harness.producer.send_all([Outgoing(topic, encode(request), b"g1") for request in requests])
+            reply = await ask(harness, replies, **FORM, form_key="executor.schedule", deadline_seconds=30)
+            assert reply.verdict == "next_page"
+        await harness.until(lambda: executor.rooms.threads.stuck > 0)
+        assert flows.gates["async form"].is_set()
+        flows.gates["form"].set()
+        await harness.until(lambda: executor.rooms.threads.stuck == 0)

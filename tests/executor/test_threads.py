@@ -87,6 +87,20 @@ async def test_a_job_behind_a_stuck_one_is_done_by_another_thread(pool: Pool) ->
             await asyncio.sleep(0.01)
 
 
+async def test_a_job_that_nobody_waits_for_does_not_begin() -> None:
+    """When its turn comes after its future was cancelled."""
+    pool = Pool(1)
+    release = threading.Event()
+    first = pool.threads.submit(lambda: release.wait(20))
+    given_up = pool.threads.submit(pool.note)
+    given_up.future.cancel()
+    release.set()
+    await first.future
+    assert await pool.threads.submit(lambda: "done").future == "done"
+    assert pool.seen == set()
+    pool.threads.stop()
+
+
 async def test_an_error_reaches_who_waits(pool: Pool) -> None:
     """Whatever it is, even an exit: the worker goes on."""
 
