@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
 from stepwire.data.process_reads import Row
@@ -12,7 +12,7 @@ from stepwire.flow.errors import UnknownNode
 from stepwire.flow.manifest import Manifest, ManifestNode
 from stepwire.flow.serialization import Delta
 from stepwire.process.history import History
-from stepwire.process.model import top_of
+from stepwire.process.model import Status, top_of
 from stepwire_gateway.shapes import Step, StepFacts, SubStep
 
 PENDING = "pending"
@@ -23,13 +23,22 @@ AWAITING = "awaiting_callback"
 START_CHECK = "0"
 
 
+class Position(NamedTuple):
+    """Where a process stands now."""
+
+    node: str
+    attempt: int
+    status: str
+
+
 def visible_steps(
-    process_id: UUID, rows: Sequence[Row], manifest: Manifest | None, position: tuple[str, int] | None = None
+    process_id: UUID, rows: Sequence[Row], manifest: Manifest | None, position: Position | None = None
 ) -> tuple[list[Step], dict[str, Any]]:
-    """The executed steps in their order, and State of a process that stands at `position` (node, attempt) now.
+    """The executed steps in their order, and State of a process that stands at `position` now.
 
     Rows of one attempt of a top-level node are one step: what it waited for is replaced by what came of it, and a
-    failed attempt stays visible beside the next.
+    failed attempt stays visible beside the next. A group that is not through is still to come, or was ended with its
+    process, whatever is said of its last sub-step.
     """
     history = History(manifest)
     steps = []
@@ -42,8 +51,26 @@ def visible_steps(
             changed |= {**delta.set, **dict.fromkeys(delta.removed)}
         steps.append(_step(process_id, members, manifest, history.state, changed))
     if position is not None:
-        history.stand_at(*position)
+        history.stand_at(position.node, position.attempt)
+        _mark_unfinished(steps, rows, manifest, position)
     return steps, history.state
+
+
+def _mark_unfinished(steps: Sequence[Step], rows: Sequence[Row], manifest: Manifest | None, position: Position) -> None:
+    at = (top_of(position.node), position.attempt)
+    last = next((row for row in reversed(rows) if row["status"] != ABORT), None)
+    if position.status == Status.COMPLETED or last is None or (top_of(last["node"]), last["attempt"]) != at:
+        return
+    if last["status"] in (SUCCESS, SKIPPED) and last["node"] not in _ends(_node(manifest, at[0])):
+        group = next(step for step in reversed(steps) if step["node"] == at[0] and step["status"] != ABORT)
+        group |= {"status": ABORT} if position.status == Status.ABORTED else {"status": PENDING, "completed": None}
+
+
+def _ends(node: ManifestNode | None) -> Iterator[str]:
+    """The paths whose last word is that of the whole node: its own, its last sub-node's, and so on."""
+    while node is not None:
+        yield node.path
+        node = node.children[-1] if node.children else None
 
 
 def pending_steps(manifest: Manifest | None, node: str, attempt: int, executed: Sequence[Step]) -> list[Step]:

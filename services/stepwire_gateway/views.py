@@ -8,7 +8,7 @@ from stepwire.data.process_reads import Found, Row
 from stepwire.flow.manifest import Manifest
 from stepwire.process.model import FINISHED
 from stepwire_gateway.shapes import Note, Process, ProcessSummary, Subscription
-from stepwire_gateway.steps import pending_steps, visible_steps
+from stepwire_gateway.steps import Position, pending_steps, visible_steps
 from stepwire_gateway.waiting import waiting_on
 from stepwire_gateway.workflows import workflow_id
 
@@ -47,7 +47,7 @@ def detail(found: Found) -> Process:
     """One process with its steps, State and next form."""
     process = found.process
     manifest = Manifest.from_json(process["manifest_body"]) if process["manifest_body"] else None
-    position = (process["node"], process["attempt"])
+    position = Position(process["node"], process["attempt"], process["status"])
     steps, state = visible_steps(process["process_id"], found.steps, manifest, position)
     finished = process["status"] in FINISHED
     to_come = [] if finished else pending_steps(manifest, process["node"], process["attempt"], steps)

@@ -16,7 +16,7 @@ from stepwire.flow.errors import FormInvalid
 from stepwire.flow.registry import Registry
 from stepwire.process.model import subscription_lock
 from stepwire.testing import InMemory, Logged, Record
-from stepwire_gateway.steps import pending_steps, visible_steps
+from stepwire_gateway.steps import PENDING, Position, pending_steps, visible_steps
 from stepwire_gateway.waiting import waiting_on
 from tests.behaviours.driver import Journals, Page, Refused, Seen, seen_steps
 from tests.behaviours.wire import WAIT_SECONDS
@@ -177,15 +177,16 @@ def _seen(record: Record, *, paused: bool) -> Seen:
     run = {"claimed_by": None if paused else "memory", "step_since": None, "served": True, "paused": paused}
     line = {"lock_place": None, "lock_holder": None}
     rows = [_row(seq, logged) for seq, logged in enumerate(record.log, start=1)]
-    executed, state = visible_steps(process.id, rows, process.manifest, (process.node, process.attempt))
+    position = Position(process.node, process.attempt, process.status)
+    executed, state = visible_steps(process.id, rows, process.manifest, position)
     told = waiting_on({**run, **line, **{name: getattr(process, name) for name in _COLUMNS}})
     to_come = [] if process.finished else pending_steps(process.manifest, process.node, process.attempt, executed)
     return Seen(
         process_id=process.id,
         status=process.status.value,
         state=state,
-        steps=seen_steps(executed),
-        pending=tuple(step["name"] for step in to_come),
+        steps=seen_steps([step for step in executed if step["status"] != PENDING]),
+        pending=tuple(step["name"] for step in (*executed, *to_come) if step["status"] == PENDING),
         failed_reason=process.failed_reason,
         traceback=process.traceback,
         assignee=process.assignee,

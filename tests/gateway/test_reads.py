@@ -75,6 +75,24 @@ async def test_a_callback_step_is_one_step(stage: Stage) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("status", "node", "shown"),
+    [
+        ("running", "2.2", "pending"),
+        ("aborted", "2.2", "abort"),
+        ("running", "3", "success"),
+        ("completed", "2.2", "success"),
+    ],
+)
+async def test_a_group_that_is_not_through_has_not_succeeded(stage: Stage, status: str, node: str, shown: str) -> None:
+    """Its last sub-step so far is not all of it."""
+    manifest = await stage.offer(workflows.grouped())
+    process_id = await stage.process(manifest, status=status, node=node)
+    await stage.log(process_id, {"node": "1"}, {"node": "2.1"})
+    group = (await read(stage, process_id))["steps"][1]
+    assert (group["node"], group["status"], [sub["node"] for sub in group["sub_steps"]]) == ("2", shown, ["2.1"])
+
+
 async def test_failed_attempts_stay_visible(stage: Stage) -> None:
     """Each attempt is a step of its own; a failed one has its error."""
     manifest = await stage.offer(workflows.plain())

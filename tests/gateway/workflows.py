@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from stepwire.flow.lists import StepList
 from stepwire.flow.manifest import Manifest
-from stepwire.flow.steps import begin, callback_step, done, init, inputstep, step
+from stepwire.flow.steps import begin, callback_step, done, init, inputstep, step, step_group
 from stepwire.flow.targets import Target
 from stepwire.flow.workflows import workflow
 
@@ -61,6 +61,11 @@ def with_callback() -> Manifest:
     """Start, Order, Check, a callback step at node 4, Confirm, Done."""
     awaited = callback_step("Await the vendor", order_port, check_port, result_key="answer")
     return _manifest(init >> order_port >> check_port >> awaited >> confirm >> done)
+
+
+def grouped() -> Manifest:
+    """Two steps in a group."""
+    return _manifest(init >> step_group("Ports", begin >> order_port >> check_port) >> done)
 
 
 def task() -> Manifest:
