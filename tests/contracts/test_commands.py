@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -141,6 +142,30 @@ def test_an_unknown_type_is_answered(kind: object) -> None:
     refusal = refused(raw(kind, reply_to="answers"))
     assert (refusal.reason, refusal.reply_to) == (Reason.UNKNOWN_TYPE, "answers")
     assert refusal.detail.startswith(f"unknown type {kind!r}; use one of StartProcess, ResumeProcess")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b'{"command_id": "a", "type": "StartProcess", "workflow": "\\ud800"}',
+        b'{"command_id": "a", "type": "StartProcess", "reply_to": "\\ud800"}',
+        b'{"command_id": "a", "type": "StartProcess", "priority": 1e400}',
+        b'\xef\xbb\xbf{"command_id": "a", "type": "StartProcess"}',
+        '{"command_id": "a", "type": "StartProcess"}'.encode("utf-16"),
+    ],
+)
+def test_json_that_is_read_leniently_is_answered(document: bytes) -> None:
+    """Half characters, numbers beyond all bounds, other encodings: whoever sent them is told what is wrong."""
+    refusal = refused(document)
+    assert (refusal.command_id, refusal.reason, refusal.reply_to) == ("a", Reason.MALFORMED, None)
+    assert not refusal.detail.startswith(":")
+
+
+@pytest.mark.parametrize("levels", [500, 985, 1000, 1020, 100_000])
+def test_no_depth_breaks_the_reader(levels: int) -> None:
+    """Answered or a dead letter, whatever the interpreter can follow; never an error of another kind."""
+    with suppress(IllegibleCommandError):
+        assert refused(b'{"command_id": "a", "type": ' + b"[" * levels + b"]" * levels + b"}").detail
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ from stepwire.testing import (
     assert_waiting,
     fail_step,
     post_callback,
+    post_progress,
     resume_workflow,
     run_form,
     run_workflow,
@@ -197,6 +198,7 @@ MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: run_workflow(no_form, {"a": 1}), Refused, "has no form"),
     (lambda: resume_workflow(run()), Refused, "is awaiting_callback and there is nothing to resume"),
     (lambda: post_callback(delivered(), {}), Refused, "is suspended and awaits no callback"),
+    (lambda: post_progress(run(), 5), Misuse, "progress is text or an object, not int: post one of them"),
     (lambda: post_callback(run(), [1]), Misuse, "a callback is an object, not list"),  # type: ignore[arg-type] # the mistake
     (lambda: skip_step(run()), Refused, "only a failed step can be skipped"),
     (lambda: resume_workflow(port), Misuse, "takes what run_workflow"),  # type: ignore[arg-type] # the mistake

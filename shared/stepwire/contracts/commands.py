@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import reprlib
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeGuard
@@ -11,7 +13,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 import orjson
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
-from stepwire.contracts.base import CommandId, Page, Record, Text
+from stepwire.contracts.base import MAX_COMMAND_ID, CommandId, Page, Record, Text
 from stepwire.contracts.reasons import Reason
 from stepwire.contracts.storable import why_not_storable
 from stepwire.contracts.tracing import legible_traceparent
@@ -201,26 +203,33 @@ def kafka_key(command: Command) -> bytes:
 
 
 def _refuse(raw: bytes, error: ValidationError) -> RefusedCommand:
-    try:
-        document = orjson.loads(raw)
-    except orjson.JSONDecodeError as illegible:
-        message = f"the record is not JSON ({illegible}); send one JSON object"
-        raise IllegibleCommandError(message) from error
+    document = _document(raw)
     command_id = document.get("command_id") if isinstance(document, dict) else None
     if not _is_command_id(command_id):
         message = "the record has no usable string `command_id`, so nobody can be answered; add one"
         raise IllegibleCommandError(message) from error
     reply_to = document.get("reply_to")
-    reply_to = reply_to if isinstance(reply_to, str) and "\x00" not in reply_to else None
-    if str(document.get("type")) not in COMMAND_TYPES:
-        detail = f"unknown type {document.get('type')!r}; use one of {', '.join(COMMAND_TYPES)}"
+    reply_to = reply_to if isinstance(reply_to, str) and _is_storable(reply_to) else None
+    kind = document.get("type")
+    if not isinstance(kind, str) or kind not in COMMAND_TYPES:
+        # Cut: all of what is nested a thousand levels deep cannot be told.
+        detail = f"unknown type {reprlib.repr(kind)}; use one of {', '.join(COMMAND_TYPES)}"
         return RefusedCommand(command_id, Reason.UNKNOWN_TYPE, detail, reply_to=reply_to)
     found = error.errors(include_url=False, include_context=False, include_input=False)
     errors = tuple(
         {"loc": [_legible(part) for part in e["loc"][1:]], "msg": _legible(e["msg"]), "type": e["type"]} for e in found
     )
-    detail = "; ".join(f"{_place(e['loc'])}: {_legible(e['msg'])}" for e in found)
+    detail = "; ".join(f"{_place(e['loc'])}: {_legible(e['msg'])}".removeprefix(": ") for e in found)
     return _refusal(command_id, detail or "malformed", errors, reply_to)
+
+
+def _document(raw: bytes) -> Any:
+    """The record as leniently as it can be read: who can be answered is told what is wrong with it."""
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError) as illegible:
+        message = f"the record is not JSON ({illegible}); send one JSON object"
+        raise IllegibleCommandError(message) from illegible
 
 
 def _place(loc: tuple[int | str, ...]) -> str:
@@ -233,7 +242,12 @@ def _legible(part: int | str) -> int | str:
 
 
 def _is_command_id(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and 0 < len(value) <= 200 and "\x00" not in value  # noqa: PLR2004 - MAX_COMMAND_ID
+    return isinstance(value, str) and 0 < len(value) <= MAX_COMMAND_ID and _is_storable(value)
+
+
+def _is_storable(text: str) -> bool:
+    """Whether it has neither NUL nor half a character, which no encoding has."""
+    return "\x00" not in text and text.encode(errors="replace").decode() == text
 
 
 def _refusal(

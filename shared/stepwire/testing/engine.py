@@ -167,8 +167,11 @@ class InMemory:
 
         Raises:
             Refused: nobody waits for this callback.
+            Misuse: it is neither text nor an object.
         """
-        callbacks.post_progress(self._core, process_id, progress, route)
+        if not isinstance(progress, (str, dict)):
+            raise Misuse(f"progress is text or an object, not {type(progress).__name__}: post one of them")
+        callbacks.post_progress(self._core, process_id, _sent(progress), route)
 
     def route(self, process_id: UUID, node: str, attempt: int = 1) -> str:
         """The route that the action at `node` hands out in this attempt, for callbacks that come early."""
@@ -330,10 +333,9 @@ def sent_pages(pages: Iterable[Any]) -> list[dict[str, Any]]:
     return [_sent(page) for page in flat]
 
 
-def _sent(value: dict[str, Any]) -> dict[str, Any]:
+def _sent(value: Any) -> Any:
     """A value as it is after it was sent."""
     try:
-        sent: dict[str, Any] = load(dump(value, "page"))
+        return load(dump(value, "page"))
     except StepwireError as error:
         raise Misuse(f"this cannot be sent as JSON: {error}") from error
-    return sent
