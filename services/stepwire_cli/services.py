@@ -43,6 +43,7 @@ class Service:
         self.environment = dict(environment)
         self.command: Sequence[str] = (*COMMAND, kind)
         self.wanted = False
+        self._asked = False
         self.started_at = 0.0
         self._wanted_port = port
         self._port = 0
@@ -93,6 +94,7 @@ class Service:
             start_new_session=True,
         )
         self.wanted = True
+        self._asked = False
         self.started_at = time.monotonic()
         self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), name=self.name, daemon=True)
         self._reader.start()
@@ -158,7 +160,10 @@ class Service:
     def ask_to_stop(self) -> None:
         """Let it drain; it is not started again. One that is frozen is thawed first."""
         self.wanted = False
-        self.signal(signal.SIGTERM)
+        if not self._asked:
+            # Once: a second signal ends a service at once, with what is under way in it.
+            self._asked = True
+            self.signal(signal.SIGTERM)
         self.signal(signal.SIGCONT)
 
     def stop(self, seconds: float = STOP_SECONDS) -> int:

@@ -20,6 +20,8 @@ LogFormat = Literal["console", "json"]
 # At debug these repeat what travels, State included, or tell of every request; at info they tell of healthy routine.
 _QUIET = {
     "aiokafka": logging.WARNING,
+    # It warns of each member that comes or goes, which is routine; it goes on by itself.
+    "aiokafka.consumer.group_coordinator": logging.ERROR,
     # It warns of each try that it repeats by itself; what it gives up reaches us as an error.
     "aiokafka.producer": logging.ERROR,
     "alembic": logging.WARNING,
