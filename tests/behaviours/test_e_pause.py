@@ -115,6 +115,14 @@ def test_e33_the_rest_of_a_group_is_not_skipped(driver: Driver) -> None:
     assert (seen.state["said"], driver.told(process_id)) == (["one", "two", "three", "four", "after"], ["at the gate"])
 
 
+def test_e33_what_a_running_step_starts_begins_afterwards(driver: Driver) -> None:
+    """The step ends during the pause, and nobody would start the other process again."""
+    process_id = driver.start("e33_starting")
+    with pausing_at_the_gate(driver, process_id):
+        seen = driver.wait(process_id, "completed")
+    assert driver.wait(UUID(seen.state["started"]), "completed").state["said"] == [str(number) for number in range(12)]
+
+
 def test_e33_many_processes_go_on_where_they_were(driver: Driver) -> None:
     """Paused and unpaused over and over while they run, none of them loses or repeats a step."""
     processes = [driver.start("e33_many") for _ in range(12)]

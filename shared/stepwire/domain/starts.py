@@ -15,7 +15,8 @@ def start_process(workflow: str, user_inputs: list[dict[str, Any]] | None = None
 
     The id follows from process, node, attempt and the number of this call within the step: a step that is repeated
     starts nothing twice. The process does not exist before the step has ended, so waiting for it inside the step
-    never ends. It works in a `def` and, without await, in an `async def`.
+    never ends; where the engine is paused by then, it begins when the engine goes on. It works in a `def` and,
+    without await, in an `async def`.
 
     Args:
         workflow: The name of the workflow.
@@ -36,6 +37,8 @@ def start_process(workflow: str, user_inputs: list[dict[str, Any]] | None = None
             "user_inputs": user_inputs or [],
             "reporter": step.reporter,
             "traceparent": step.traceparent,
+            # Nobody is there to start it again when the engine runs.
+            "hold": True,
             **fields,
         }
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from stepwire import (
     ApiUnavailable,
     Retry,
+    State,
     StepList,
     Target,
     begin,
@@ -17,8 +18,9 @@ from stepwire import (
     step_group,
     workflow,
 )
+from stepwire.domain.starts import start_process
 from tests.behaviours.workflows.b_processes import FormGenerator, at_gate, hand_out, take_answer
-from tests.behaviours.workflows.tools import is_open, say, tell
+from tests.behaviours.workflows.tools import is_open, say, tell, wait_at_gate
 
 
 @workflow("A gate in a group")
@@ -26,6 +28,20 @@ def e33_group() -> StepList:
     """A group in a group, the gate in the middle."""
     inner = step_group("Inner", say("two") >> at_gate >> say("three"))
     return init >> step_group("Outer", say("one") >> inner >> say("four")) >> say("after") >> done
+
+
+@step("Start another at the gate")
+def start_another() -> State:
+    """Stand at the gate; what it starts begins after that."""
+    tell("at the gate")
+    wait_at_gate()
+    return {"started": str(start_process("e33_many"))}
+
+
+@workflow("Starts another at the gate")
+def e33_starting() -> StepList:
+    """One step."""
+    return init >> start_another >> done
 
 
 @workflow("Many steps")
