@@ -222,13 +222,18 @@ def _trace_of(tx: Transaction, given: str | None, process_id: UUID) -> str | Non
 def _order(tx: Transaction, command: ProcessOrder, standing: Standing) -> None:
     if tx.advance_if_here(command.process_id, command):
         tx.ledger.pending.append(command.command_id)
-    elif tx.is_unknown(command.process_id) and tx.now - standing.received_at > UNKNOWN_KEPT:
+    elif _is_nobody(tx, command.process_id) and tx.now - standing.received_at > UNKNOWN_KEPT:
         detail = f"there is no process {command.process_id}; check the id"
         refuse(tx, command.command_id, Reason.UNKNOWN_PROCESS, detail)
     elif tx.is_held(command.process_id):
         tx.ledger.hold(command.command_id)
     else:
         tx.ledger.held.append(command.command_id)
+
+
+def _is_nobody(tx: Transaction, process_id: UUID) -> bool:
+    # What is asked of a start that is held was accepted like the start itself: it waits for as long.
+    return tx.is_unknown(process_id) and not tx.is_coming(process_id)
 
 
 ENGINE_ORDERS: dict[type, Callable[..., Any]] = {

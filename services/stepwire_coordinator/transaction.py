@@ -77,6 +77,7 @@ class Transaction:
         self.standings: dict[str, Standing] = {}
         self.registrations: dict[str, Registration] = {}
         self._unknown: set[UUID] = set()
+        self._coming: set[UUID] = set()
         self._held: set[UUID] = set()
         self._desk = locks.Desk(connection)
 
@@ -93,6 +94,8 @@ class Transaction:
             there = await processes.existing(self.connection, self._held)
             self._unknown = self._held - there
             self._held &= there
+        if self._unknown:
+            self._coming = await processes.coming(self.connection, self._unknown)
         if self.now is NEVER:
             self.now = await processes.now(self.connection)
 
@@ -142,6 +145,10 @@ class Transaction:
     def is_unknown(self, process_id: UUID) -> bool:
         """Whether there is no such process."""
         return process_id in self._unknown
+
+    def is_coming(self, process_id: UUID) -> bool:
+        """Whether a start of it waits for the engine to go on."""
+        return process_id in self._coming
 
     def is_held(self, process_id: UUID) -> bool:
         """Whether somebody else has the process under lock right now."""

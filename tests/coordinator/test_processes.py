@@ -235,6 +235,24 @@ async def test_abort_wins_against_a_running_step(topics: Settings) -> None:
         assert await stage.log_of(process_id) == [("1", "success"), ("2", "abort")]
 
 
+async def test_what_is_asked_of_a_held_start_waits_as_long_as_it(topics: Settings) -> None:
+    """However long the engine is paused."""
+    async with Stage(topics) as stage:
+        await stage.offer(two_steps.manifest)
+        await stage.event("command.accepted", await stage.command("PauseEngine"))
+        process_id = uuid4()
+        await stage.command("StartProcess", process_id, workflow="two_steps", hold=True)
+        await stage.until("SELECT count(*) FROM stepwire_engine.commands WHERE status = 'held'", 1)
+        abort = await stage.command("AbortProcess", process_id)
+        nobody = await stage.command("AbortProcess", uuid4())
+        await stage.until("SELECT count(*) FROM stepwire_engine.commands WHERE status = 'held'", 3)
+        await stage.execute("UPDATE stepwire_engine.commands SET received_at = received_at - interval '11 seconds'")
+        await stage.event("command.rejected", nobody)
+        await stage.event("command.accepted", await stage.command("UnpauseEngine"))
+        await stage.event("command.accepted", abort)
+        await stage.event("process.aborted", process_id)
+
+
 async def test_a_command_for_an_unknown_process_is_kept_and_then_refused(topics: Settings) -> None:
     """It may be on its way; after ten seconds the sender is told."""
     async with Stage(topics) as stage:

@@ -42,6 +42,11 @@ SELECT process_id FROM stepwire_engine.processes
 WHERE process_id = ANY(CAST(:process_ids AS uuid[]))
 """)
 
+COMING = text("""
+SELECT process_id FROM stepwire_engine.commands
+WHERE status = 'held' AND type = 'StartProcess' AND process_id = ANY(CAST(:process_ids AS uuid[]))
+""")
+
 NOW = text("SELECT clock_timestamp()")
 
 STATES = text("""
@@ -126,6 +131,12 @@ async def load(
 async def existing(connection: Connection, process_ids: Iterable[UUID]) -> set[UUID]:
     """Which of these processes there are, held or not."""
     rows = await connection.execute(EXIST, {"process_ids": sorted(process_ids)})
+    return {row[0] for row in rows}
+
+
+async def coming(connection: Connection, process_ids: Iterable[UUID]) -> set[UUID]:
+    """Which of these processes will begin when the engine goes on."""
+    rows = await connection.execute(COMING, {"process_ids": sorted(process_ids)})
     return {row[0] for row in rows}
 
 
