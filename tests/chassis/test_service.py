@@ -59,6 +59,8 @@ def test_a_service_waits_for_what_it_needs(kafka_bootstrap: str) -> None:
             assert str(postgres.port) in body
             assert postgres.start() == url
             service.wait_ready()
+            # Nobody has migrated this one.
+            assert service.wait_output("no tables of Stepwire; run `stepwire db upgrade`")
         postgres.stop()
 
 

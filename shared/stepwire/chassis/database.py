@@ -148,6 +148,13 @@ async def ping(engine: AsyncEngine, clock: Clock) -> None:
         clock.set((await connection.execute(text("SELECT clock_timestamp()"))).scalar_one())
 
 
+async def has_tables(engine: AsyncEngine) -> bool:
+    """Whether the database was ever migrated."""
+    async with engine.connect() as connection:
+        found = await connection.execute(text("SELECT to_regclass('stepwire_engine.processes') IS NOT NULL"))
+        return bool(found.scalar_one())
+
+
 def _keep_alive(connection: Any, _record: object) -> None:
     """Asyncpg leaves our end of the socket as it is: a database that vanished would be waited for by the hour."""
     transport = connection.driver_connection._transport  # noqa: SLF001  # asyncpg has no public way to its socket

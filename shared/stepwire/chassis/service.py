@@ -112,6 +112,7 @@ class _Run:
             log=get_logger(),
         )
         self._chassis.tracing = make_tracing(settings, service, self._chassis.instance)
+        self._tables_seen = False
         # From the first request on: the server listens before anything else is known.
         self._chassis.health.set("work", "waits for what the service needs")
 
@@ -175,11 +176,20 @@ class _Run:
                 Dependency(
                     "database",
                     database.address(settings.database_url),
-                    lambda: database.ping(chassis.engine, chassis.clock),
+                    self._ask_database,
                 ),
                 Dependency("kafka", settings.kafka_bootstrap, lambda: ping_kafka(settings.kafka_bootstrap)),
             ],
         )
+
+    async def _ask_database(self) -> None:
+        chassis = self._chassis
+        await database.ping(chassis.engine, chassis.clock)
+        if self._tables_seen:
+            return
+        self._tables_seen = await database.has_tables(chassis.engine)
+        if not self._tables_seen:
+            chassis.log.warning("The database has no tables of Stepwire; run `stepwire db upgrade`.", action="tables")
 
     async def _reached(self, dependencies: Dependencies) -> bool:
         """Wait until all dependencies answered once; False when the service was told to stop before."""
