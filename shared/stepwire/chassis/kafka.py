@@ -22,8 +22,9 @@ from stepwire.chassis.consumer import Consumer
 from stepwire.chassis.errors import ChassisError, Unreachable
 from stepwire.chassis.fetch_sessions import FetchSessions
 from stepwire.chassis.kafka_ids import TopicIdsRequest
+from stepwire.chassis.kafka_session import Outgoing
 from stepwire.chassis.logging import get_logger
-from stepwire.chassis.producer import Outgoing, Producer
+from stepwire.chassis.producer import Producer
 from stepwire.chassis.settings import Settings
 from stepwire.contracts import topics as names
 

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import random
 from collections.abc import Sequence
-from contextlib import suppress
-from functools import lru_cache
-from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
     InvalidTopicError,
     KafkaError,
-    KafkaTimeoutError,
     MessageSizeTooLargeError,
-    ProducerClosed,
     RecordListTooLargeError,
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
 )
-from aiokafka.partitioner import murmur2
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from stepwire.chassis.errors import KafkaUnavailable, RecordTooLarge, TopicRefused
+from stepwire.chassis.kafka_session import Acknowledgement, Outgoing, Session, partition_of
 from stepwire.chassis.logging import get_logger
 from stepwire.chassis.settings import Settings
 
@@ -35,40 +29,11 @@ BATCH_BYTES = 128 * 1024
 BACKOFF_SECONDS = 0.2
 # A batch also holds records of others: only one that is refused again and again is itself at fault.
 SIZE_TRIES = 3
-SENDER_CANCELS = 20
-TICK_SECONDS = 0.25
-KEYS_REMEMBERED = 65_536
 # From so many records on it pays to fill a partition's batch ourselves instead of awaiting a future per record.
 BULK = 32
-SENDER_SECONDS = 0.2
 
 _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 _REFUSED = (InvalidTopicError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError)
-
-
-Acknowledgement = asyncio.Future[object]
-
-
-@lru_cache(maxsize=KEYS_REMEMBERED)
-def _hash_of(key: bytes) -> int:
-    """Kafka's own hash of a key; a process has a dozen records, and in Python the hash is the dearest part of each."""
-    return int(murmur2(key)) & 0x7FFFFFFF
-
-
-def _partition(key: bytes | None, every: list[int], available: list[int]) -> int:
-    """The partition every Kafka client puts this key into; records without key go anywhere."""
-    if key is None:
-        return random.choice(available or every)  # noqa: S311  # spreads load, hides nothing
-    return every[_hash_of(key) % len(every)]
-
-
-class Outgoing(NamedTuple):
-    """A record to be published; `topic` is the full name, prefix included."""
-
-    topic: str
-    value: bytes
-    key: bytes | None = None
-    headers: Sequence[tuple[str, bytes]] = ()
 
 
 class Producer:
@@ -81,7 +46,7 @@ class Producer:
     def __init__(self, settings: Settings, *, acknowledge_seconds: float = ACKNOWLEDGE_SECONDS) -> None:
         self._settings = settings
         self._acknowledge_seconds = acknowledge_seconds
-        self._session: _Session | None = None
+        self._session: Session | None = None
         self._starting = asyncio.Lock()
         self._closing: set[asyncio.Task[None]] = set()
         self._log = get_logger()
@@ -159,7 +124,7 @@ class Producer:
             await self._recover(session, attempt, deadline, tries)
         return attempt.unacknowledged
 
-    async def _recover(self, session: _Session, attempt: _Attempt, deadline: float, tries: int) -> None:
+    async def _recover(self, session: Session, attempt: _Attempt, deadline: float, tries: int) -> None:
         """Make the next attempt possible, or raise what makes it pointless."""
         error, records = attempt.error, attempt.unacknowledged
         if isinstance(error, _REFUSED):
@@ -172,7 +137,7 @@ class Producer:
             raise self._unavailable(len(records)) from error
         await asyncio.sleep(BACKOFF_SECONDS)
 
-    async def _current(self) -> _Session:
+    async def _current(self) -> Session:
         if self._session is not None:
             return self._session
         async with self._starting:
@@ -180,7 +145,7 @@ class Producer:
                 self._session = await self._connect()
         return self._session
 
-    async def _connect(self) -> _Session | None:
+    async def _connect(self) -> Session | None:
         inner = AIOKafkaProducer(
             bootstrap_servers=self._settings.kafka_bootstrap,
             enable_idempotence=True,
@@ -190,7 +155,7 @@ class Producer:
             max_request_size=self._settings.max_message_bytes,
             metadata_max_age_ms=METADATA_MAX_AGE_MS,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
-            partitioner=_partition,
+            partitioner=partition_of,
         )
         try:
             await inner.start()
@@ -202,9 +167,9 @@ class Producer:
         except asyncio.CancelledError:
             await inner.stop()
             raise
-        return _Session(inner)
+        return Session(inner)
 
-    def _retire(self, session: _Session) -> bool:
+    def _retire(self, session: Session) -> bool:
         """Take `session` out of use; only the first of those who met its failure closes it."""
         if self._session is not session:
             return False
@@ -219,112 +184,6 @@ class Producer:
             f"Kafka at {self._settings.kafka_bootstrap} did not acknowledge {count} records in time; "
             "they may be sent again."
         )
-
-
-class _Session:
-    """One idempotent producer, and the acknowledgements that are waited for."""
-
-    def __init__(self, inner: AIOKafkaProducer) -> None:
-        self._inner = inner
-        self._topics: set[str] = set()
-        self._pending: dict[Acknowledgement, float] = {}
-        self._tick: asyncio.TimerHandle | None = None
-        self._closed = False
-        self._loop = asyncio.get_running_loop()
-
-    def knows(self, records: Sequence[Outgoing]) -> bool:
-        """Whether sending needs not wait for Kafka to tell about a topic."""
-        return all(record.topic in self._topics for record in records)
-
-    async def learn(self, topic: str) -> None:
-        """Ask Kafka about a topic; one that does not exist is asked for again and again."""
-        await self._inner.partitions_for(topic)
-        self._topics.add(topic)
-
-    async def hand_over(self, record: Outgoing) -> Acknowledgement:
-        """Give the record to the producer; the future is its acknowledgement."""
-        future: Acknowledgement = await self._inner.send(
-            record.topic, value=record.value, key=record.key, headers=list(record.headers)
-        )
-        return future
-
-    def by_partition(self, records: Sequence[Outgoing]) -> dict[TopicPartition, list[int]]:
-        """Places in `records` of those that go into each partition, in their order."""
-        topics = {record.topic for record in records}
-        partitions = {topic: sorted(self._inner.client.cluster.partitions_for_topic(topic)) for topic in topics}
-        places: dict[TopicPartition, list[int]] = {}
-        for at, record in enumerate(records):
-            every = partitions[record.topic]
-            target = TopicPartition(record.topic, _partition(record.key, every, every))
-            places.setdefault(target, []).append(at)
-        return places
-
-    async def hand_over_batch(self, target: TopicPartition, records: Sequence[Outgoing]) -> list[Acknowledgement]:
-        """Give records of one partition to the producer as whole batches; those of one batch share an answer."""
-        answers: list[Acknowledgement] = []
-        while len(answers) < len(records):
-            batch = self._inner.create_batch()
-            for record in records[len(answers) :]:
-                headers = list(record.headers)
-                if batch.append(timestamp=None, key=record.key, value=record.value, headers=headers) is None:
-                    break
-            future = await self._inner.send_batch(batch, target.topic, partition=target.partition)
-            answers += [future] * batch.record_count()
-        return answers
-
-    async def answers(self, futures: Sequence[Acknowledgement], deadline: float) -> None:
-        """Return when all `futures` are done: acknowledged, failed, past `deadline`, or the session is closed."""
-        for future in futures:
-            self._pending[future] = deadline
-        if self._closed:
-            # It was closed while a record waited for its turn: nobody would ever answer.
-            self._fail(futures, ProducerClosed)
-        elif self._tick is None:
-            self._tick = self._loop.call_later(TICK_SECONDS, self._look_at_deadlines)
-        try:
-            for future in futures:
-                # The failure stays in the future, where the attempt looks for it.
-                with suppress(KafkaError):
-                    await future
-        finally:
-            for future in futures:
-                self._pending.pop(future, None)
-
-    def _look_at_deadlines(self) -> None:
-        """One timer for all: a timer per record costs as much as sending it."""
-        now = self._loop.time()
-        self._fail([future for future, deadline in self._pending.items() if deadline <= now], KafkaTimeoutError)
-        again = bool(self._pending)
-        self._tick = self._loop.call_later(TICK_SECONDS, self._look_at_deadlines) if again else None
-
-    def _fail(self, futures: Sequence[Acknowledgement], error: type[KafkaError]) -> None:
-        for future in futures:
-            if not future.done():
-                future.set_exception(error())
-
-    async def close(self) -> None:
-        """Close without flushing: an idempotent producer without a broker flushes for ever."""
-        self._closed = True
-        if self._tick is not None:
-            self._tick.cancel()
-        self._inner._closed = True  # noqa: SLF001  # its own stop() would flush first
-        sender = self._inner._sender.sender_task  # noqa: SLF001  # the same
-        if sender is not None:
-            sender.cancel()
-        await self._inner.client.close()
-        # With the connections gone nothing more is sent, so whoever waits may send again elsewhere.
-        self._fail(list(self._pending), ProducerClosed)
-        if sender is not None:
-            await _ended(sender)
-
-
-async def _ended(sender: asyncio.Task[None]) -> None:
-    """Wait for the sender, which lets its requests end first: one may wait for metadata that will never come."""
-    for _ in range(SENDER_CANCELS):
-        await asyncio.wait([sender], timeout=SENDER_SECONDS)
-        if sender.done():
-            return
-        sender.cancel()
 
 
 class _Attempt:
@@ -343,7 +202,7 @@ class _Attempt:
         answers = itertools.zip_longest(self._records, self._futures)
         return [record for record, future in answers if future is None or _problem(future)]
 
-    async def prepare(self, session: _Session) -> None:
+    async def prepare(self, session: Session) -> None:
         """Let the session know the topics."""
         try:
             for topic in {record.topic for record in self._records}:
@@ -351,7 +210,7 @@ class _Attempt:
         except KafkaError as error:
             self.error = error
 
-    async def run(self, session: _Session, deadline: float) -> None:
+    async def run(self, session: Session, deadline: float) -> None:
         """Send all and wait for every answer; the first failure is kept in `error`."""
         if self.error is not None:
             return
@@ -364,7 +223,7 @@ class _Attempt:
         problems = (_problem(future) for future in futures)
         self.error = self.error or next((problem for problem in problems if problem is not None), None)
 
-    async def _hand_over(self, session: _Session) -> None:
+    async def _hand_over(self, session: Session) -> None:
         if len(self._records) < BULK:
             for record in self._records:
                 self._futures.append(await session.hand_over(record))
@@ -376,7 +235,7 @@ class _Attempt:
             if error is not None:
                 raise error
 
-    async def _hand_over_part(self, session: _Session, target: TopicPartition, places: list[int]) -> None:
+    async def _hand_over_part(self, session: Session, target: TopicPartition, places: list[int]) -> None:
         answers = await session.hand_over_batch(target, [self._records[at] for at in places])
         for at, answer in zip(places, answers, strict=True):
             self._futures[at] = answer
