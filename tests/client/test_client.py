@@ -11,6 +11,8 @@ from uuid import UUID, uuid4
 import orjson
 import pytest
 import pytest_asyncio
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaConnectionError
 
 from stepwire.chassis.kafka import Outgoing, Producer, create_topics, make_consumer
 from stepwire.chassis.settings import Settings
@@ -118,6 +120,35 @@ async def test_silence_is_told(coordinator: Coordinator, connect: Callable[..., 
     async with connect(answer_seconds=0.5) as client:
         with pytest.raises(Unanswered, match="order-2"):
             await client.start("create_node", command_id="order-2")
+
+
+async def test_a_command_sent_twice_at_once_is_answered_to_both(
+    coordinator: Coordinator, connect: Callable[..., Client]
+) -> None:
+    """The engine answers the second as it answered the first."""
+    async with connect(answer_seconds=10) as client:
+        ids = await asyncio.gather(*(client.start("connect_port", command_id="twice") for _ in range(3)))
+    assert set(ids) == {process_id_of("twice")}
+
+
+async def test_answers_are_read_on_after_an_error(
+    coordinator: Coordinator, connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that Kafka tells in passing must not leave all later commands without an answer."""
+    broken = asyncio.Event()
+    reading = AIOKafkaConsumer.__anext__
+
+    async def breaks_once(self: Any) -> Any:
+        if not broken.is_set():
+            broken.set()
+            raise KafkaConnectionError
+        return await reading(self)
+
+    monkeypatch.setattr(kafka, "PAUSE_SECONDS", 0.0)
+    async with connect(answer_seconds=10) as client:
+        monkeypatch.setattr(AIOKafkaConsumer, "__anext__", breaks_once)
+        await client.start("connect_port")
+    assert broken.is_set()
 
 
 async def test_resume_and_abort(coordinator: Coordinator, connect: Callable[..., Client]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
@@ -40,6 +41,9 @@ from stepwire.flow.errors import StepwireError
 # Clocks differ: an event is looked for a little before its process was asked for.
 CLOCKS = timedelta(seconds=10)
 MOST_REMEMBERED = 10_000
+PAUSE_SECONDS = 1.0
+
+_log = logging.getLogger(__name__)
 
 
 class Client:
@@ -68,7 +72,7 @@ class Client:
         self._bootstrap = bootstrap
         self._prefix = topic_prefix
         self._reply_topic = reply_topic
-        self._waiting: dict[str, asyncio.Future[CloudEvent]] = {}
+        self._waiting: dict[str, list[asyncio.Future[CloudEvent]]] = {}
         self._asked: dict[UUID, datetime] = {}
         self._producer: AIOKafkaProducer | None = None
         self._stack = AsyncExitStack()
@@ -195,8 +199,8 @@ class Client:
         """The events of a process, each once and in their order, until it has ended.
 
         They begin at `since`; without it where this client started the process (of those it started, the last 10,000
-        are remembered), else now. Kafka does not tell how a
-        process stands: one that had ended before has no more events, and is waited for. `HttpClient` tells its end.
+        are remembered), else now. Kafka does not tell how a process stands: one that had ended before has no more
+        events, and is waited for. `HttpClient` tells its end.
         """
         asked = self._asked.get(process_id)
         begin = since or asked
@@ -218,7 +222,9 @@ class Client:
 
     async def _ask(self, command: Command) -> None:
         answer = asyncio.get_running_loop().create_future()
-        self._waiting[command.command_id] = answer
+        # A command may be sent twice at once: both get the one answer.
+        waiting = self._waiting.setdefault(command.command_id, [])
+        waiting.append(answer)
         try:
             async with asyncio.timeout(self._answer_seconds):
                 traceparent = command.traceparent or current_traceparent()
@@ -228,7 +234,9 @@ class Client:
             message = f"command {command.command_id!r} was not answered within {self._answer_seconds} s"
             raise Unanswered(message) from error
         finally:
-            del self._waiting[command.command_id]
+            waiting.remove(answer)
+            if not waiting:
+                del self._waiting[command.command_id]
         if event.type == COMMAND_REJECTED:
             raise Refused(event.data)
 
@@ -262,12 +270,22 @@ class Client:
         return consumer
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
-        async for record in consumer:
-            event = _event(record.value)
-            if event is not None and event.type in (COMMAND_ACCEPTED, COMMAND_REJECTED):
-                answer = self._waiting.get(str(event.data.get("command_id")))
-                if answer is not None and not answer.done():
-                    answer.set_result(event)
+        while True:
+            try:
+                async for record in consumer:
+                    self._hand_over(_event(record.value))
+            except KafkaError as error:
+                _log.warning("Answers could not be read for a moment: %r", error)
+                await asyncio.sleep(PAUSE_SECONDS)
+            else:
+                return
+
+    def _hand_over(self, event: CloudEvent | None) -> None:
+        if event is None or event.type not in (COMMAND_ACCEPTED, COMMAND_REJECTED):
+            return
+        for answer in self._waiting.get(str(event.data.get("command_id")), ()):
+            if not answer.done():
+                answer.set_result(event)
 
 
 def _event(value: bytes | None) -> CloudEvent | None:
