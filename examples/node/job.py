@@ -101,7 +101,7 @@ class Job:
             return
         order, word = news
         if word in {"accepted", "rejected", "failed", "aborted", "completed", "waiting"}:
-            self._screen.order(order, word, order.detail if word == "rejected" else "")
+            self._screen.order(order, word, order.detail if word == "rejected" else order.trouble)
         if word == "suspended":
             task = asyncio.create_task(self._confirm(order))
             self._confirming.add(task)

@@ -35,6 +35,7 @@ class Order:
     detail: str = ""
     status: str = ""
     sequence: int = 0
+    trouble: str = ""
 
     @property
     def called_for(self) -> str:
@@ -121,6 +122,8 @@ class OrderBook:
         if order is None or event["sequence"] <= order.sequence:
             return None
         order.sequence, order.status = event["sequence"], data["status"]
+        reason = data.get("failed_reason")
+        order.trouble = f"{data.get('step')}: {reason}" if reason else ""
         return order, kind.removeprefix(PROCESS)
 
     def dead_letter(self, raw: bytes, error: str) -> Order | None:

@@ -58,8 +58,12 @@ def test_the_book_follows_a_process_to_its_end(orders: list[Order]) -> None:
     """Answers and statuses are taken from events; the order is settled at its end only."""
     book, order = OrderBook(orders), orders[0]
     assert book.apply(event("command.accepted", command_id=order.command_id)) == (order, "accepted")
+    waiting = {"status": "waiting", "step": "Enable monitoring", "failed_reason": "it is busy"}
+    assert book.apply(event("process.waiting", order.process_id, 4, **waiting)) == (order, "waiting")
+    assert order.trouble == "Enable monitoring: it is busy"
     assert book.apply(event("process.suspended", order.process_id, 5, status="suspended")) == (order, "suspended")
     assert not order.settled
+    assert not order.trouble
     assert book.apply(event("process.completed", order.process_id, 8, status="completed")) == (order, "completed")
     assert order.settled
     assert book.accepted == [order]
