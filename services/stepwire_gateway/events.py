@@ -12,7 +12,7 @@ from fastapi import Header, Query
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from stepwire.chassis.logging import get_logger
 from stepwire_gateway.feed import Feed
@@ -134,12 +134,9 @@ async def _with_pulse(items: AsyncIterator[Item], stopping: asyncio.Event) -> As
 
 
 async def _closed(socket: WebSocket) -> None:
-    """Return when the client has gone; what it says is not listened to."""
-    try:
-        while True:
-            await socket.receive_text()
-    except (WebSocketDisconnect, KeyError):
-        return
+    """Return when the client has gone; what it says, be it text or bytes, is not listened to."""
+    while (await socket.receive())["type"] != "websocket.disconnect":
+        pass
 
 
 async def _first_of(*work: Coroutine[Any, Any, object]) -> None:

@@ -288,3 +288,15 @@ async def test_a_websocket_has_the_same(stage: Stage, subject: str) -> None:
             assert orjson.loads(await socket.recv()) == messages[1]
         with pytest.raises(InvalidStatus):
             await connect(f"{url}&last_event_id=x")
+
+
+@pytest.mark.parametrize("said", ["hello", b"\x00\x01"])
+async def test_what_a_listener_says_is_not_listened_to(stage: Stage, subject: str, said: str | bytes) -> None:
+    """Nor is it let go for it."""
+    url = f"{str(stage.http.base_url).replace('http', 'ws', 1)}/api/ws/events?process_id={subject}"
+    async with asyncio.timeout(WAIT_SECONDS), connect(url) as socket:
+        await socket.send(said)
+        # Answered by the server's protocol behind what was said.
+        await (await socket.ping())
+        await happen(stage, subject, "created")
+        assert orjson.loads(await socket.recv())["event"]["sequence"] == 1
