@@ -11,10 +11,12 @@ STAMP := $(VENV)/.installed
 # How many share the tests (tests/support/sharing.py); 0: one after the other, in one process.
 WORKERS ?= 2
 ONLY ?=
+MINUTES ?= 3
+SEED ?=
 ARGS ?=
 SOURCES := shared services tests examples bench deploy migrations reference
 
-.PHONY: compose-test help install lint types contracts test docs demo bench bench-beside properties clean
+.PHONY: compose-test help install lint types contracts test docs demo bench bench-beside properties soak clean
 
 help: ## Show what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -60,6 +62,9 @@ compose-test: ## Build the images, play the main job in containers, kill one mea
 
 properties: $(STAMP) ## Run the property tests with many more examples
 	STEPWIRE_TEST_EXAMPLES=50000 STEPWIRE_PROPERTIES_EXAMPLES=50000 $(BIN)/python -m pytest -k 'propert or machine' --timeout 7200 tests/process tests/flow $(ARGS)
+
+soak: $(STAMP) ## Kill, freeze and cut off everything at random for MINUTES=3, and prove that nothing is lost; SEED=1 repeats one
+	STEPWIRE_TEST_MINUTES=$(MINUTES) STEPWIRE_TEST_SEED=$(SEED) $(BIN)/python -m pytest -m soak --reruns 0 tests/faults/test_soak.py $(ARGS)
 
 clean: ## Remove the virtual environment and what tools left behind
 	rm -rf $(VENV) $(BESIDE) site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -10,6 +10,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from stepwire_cli.services import Output
 from stepwire_cli.stack import Size, Stack
 from tests.behaviours.wire import Wire
 from tests.faults import proofs
@@ -123,11 +124,11 @@ def servers(own_pairs: Scene) -> Iterator[Scene]:
 
 
 @contextmanager
-def own_servers(outside: Outside, size: Size) -> Iterator[Scene]:
+def own_servers(outside: Outside, size: Size, output: Output | None = None) -> Iterator[Scene]:
     """A stack with a PostgreSQL and a Kafka of its own, to be disturbed."""
     with (
         backends.server_folder() as folder,
-        Stack(folder / ".stepwire", environment=environment_for(outside), size=size) as stack,
+        Stack(folder / ".stepwire", environment=environment_for(outside), size=size, output=output) as stack,
         httpx.Client(timeout=HTTP_SECONDS) as http,
     ):
         yield Scene(stack, outside, http)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from typing import Any
+from uuid import UUID
 
 from stepwire import (
     FormPage,
@@ -83,21 +84,36 @@ def calls_back() -> StepList:
 CALLS_BACK = ("before", "answered", "after")
 
 
+all_of_it = (
+    init
+    >> lock_subscription
+    >> begin
+    >> write("first")
+    >> ask("outside")
+    >> vendor
+    >> write_again
+    >> write_async("last")
+    >> unlock_subscription
+    >> done
+)
+
+
 @workflow("A job on a subscription", target=Target.MODIFY)
 def job() -> StepList:
     """Everything a usual process does."""
-    return (
-        init
-        >> lock_subscription
-        >> begin
-        >> write("first")
-        >> ask("outside")
-        >> vendor
-        >> write_again
-        >> write_async("last")
-        >> unlock_subscription
-        >> done
-    )
+    return all_of_it
+
+
+class About(FormPage):
+    """Which subscription it is about."""
+
+    subscription_id: UUID
+
+
+@workflow("A job that a form asks for", target=Target.MODIFY, initial_input_form=About)
+def ordered_job() -> StepList:
+    """The same, as it is started over HTTP."""
+    return all_of_it
 
 
 JOB = ("first", "outside", "answered", "again", "last")
