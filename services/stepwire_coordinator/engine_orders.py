@@ -11,6 +11,7 @@ from stepwire.contracts.commands import PauseEngine, ReleaseLock, ResumeAll, Set
 from stepwire.contracts.reasons import Reason
 from stepwire.process.decision import Answer
 from stepwire.process.happenings import LockReleased
+from stepwire.process.holding import has_not_begun
 from stepwire.process.model import FINISHED, RETRYABLE, Status, subscription_lock
 from stepwire_coordinator.store import locks
 from stepwire_coordinator.transaction import Transaction
@@ -70,8 +71,7 @@ async def set_in_sync(tx: Transaction, command: SetInSync) -> None:
     """Bring a subscription back in sync if nothing unfinished works on it."""
     subscription_id = command.subscription_id
     row = await locks.hold(tx.connection, subscription_id)
-    about = {"id": subscription_id, "key": subscription_lock(subscription_id)}
-    holder = row.owner or (await tx.connection.execute(locks.UNFINISHED_ON, about)).scalar()
+    holder = row.owner or await _works_on(tx, subscription_id)
     if row.busy:
         tx.ledger.hold(command.command_id)
     elif row.insync is None:
@@ -87,6 +87,16 @@ async def set_in_sync(tx: Transaction, command: SetInSync) -> None:
         if not row.insync:
             tx.ledger.unlocked.append(subscription_id)
         tx.ledger.answer(Answer(command.command_id, accepted=True), None)
+
+
+async def _works_on(tx: Transaction, subscription_id: UUID) -> UUID | None:
+    """A process that would be surprised if its subscription were in sync."""
+    values = {"id": subscription_id, "key": subscription_lock(subscription_id)}
+    rows = await tx.connection.execute(locks.UNFINISHED_ON, values)
+    manifests = tx.surroundings.manifests
+    await manifests.need(tx.connection, {row[3] for row in rows})
+    working = (row[0] for row in rows if not has_not_begun(row[1], row[2], manifests[row[3]], row[4]))
+    return next(working, None)
 
 
 async def release_lock(tx: Transaction, command: ReleaseLock) -> None:

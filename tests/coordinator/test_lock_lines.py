@@ -161,6 +161,28 @@ async def test_who_waits_for_a_subscription_does_not_keep_it_out_of_sync(topics:
         assert (again["node"], again["granted"]) == ("4", True)
 
 
+async def test_who_failed_for_want_of_a_subscription_does_not_keep_it_out_of_sync(topics: Settings) -> None:
+    """What the process says is possible: set it in sync, then retry."""
+    async with Stage(topics) as stage:
+        await stage.offer(flows.modify.manifest)
+        await stage.offer(flows.relate_and_lock_late.manifest)
+        subscription_id = await stage.subscribe()
+        holder = await _hold(stage, subscription_id)
+        process_id = await stage.start("relate_and_lock_late", subscription_id=str(subscription_id))
+        run = await stage.run_of(process_id)
+        await stage.command("AbortProcess", holder)
+        await stage.event("process.aborted", holder)
+        working = await stage.command("SetInSync", subscription_id=str(subscription_id))
+        assert (await stage.event("command.rejected", working))["data"]["holder"] == str(process_id)
+        await stage.report(run, "3")
+        await stage.event("process.failed", process_id)
+        in_sync = await stage.command("SetInSync", subscription_id=str(subscription_id))
+        await stage.event("command.accepted", in_sync)
+        await stage.command("ResumeProcess", process_id)
+        again = await stage.run_of(process_id, after_epoch=run["epoch"])
+        assert (again["node"], again["granted"]) == ("4", True)
+
+
 async def test_of_thirty_queued_starts_all_run_one_after_the_other(topics: Settings) -> None:
     """Two coordinators hand the lock on; nobody is forgotten, and at no time do two have it."""
     async with Stage(topics, coordinators=2) as stage:

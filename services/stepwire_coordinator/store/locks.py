@@ -118,13 +118,12 @@ WHERE l.key = :key
 """)
 # Who stands in line for the subscription has not begun with it: it waits until this is said to be in sync.
 UNFINISHED_ON = text("""
-SELECT p.process_id FROM stepwire_engine.process_subscriptions AS s
+SELECT p.process_id, p.status, p.held_locks, p.manifest, p.node FROM stepwire_engine.process_subscriptions AS s
 JOIN stepwire_engine.processes AS p USING (process_id)
 WHERE s.subscription_id = :id AND NOT p.is_task
     AND p.status NOT IN ('completed', 'aborted', 'rejected')
     AND NOT EXISTS (
         SELECT 1 FROM stepwire_engine.lock_waiters AS w WHERE w.process_id = p.process_id AND w.key = :key)
-LIMIT 1
 """)
 
 

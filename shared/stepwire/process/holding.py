@@ -8,7 +8,7 @@ from uuid import UUID
 
 from stepwire.flow.manifest import Manifest, ManifestNode
 from stepwire.flow.types import NodeKind
-from stepwire.process.model import Process, parent_of
+from stepwire.process.model import START_CHECK, Process, Status, parent_of
 
 LOST = "!"
 """Before what is held: somebody took it away by hand."""
@@ -87,6 +87,13 @@ def wanted(process: Process) -> str:
 def wants_back(process: Process) -> bool:
     """Whether it waits for a lock that was taken away from it, before anything is tried again."""
     return bool((process.waiting_on or {}).get("again"))
+
+
+def has_not_begun(status: str, held: Iterable[str], manifest: Manifest, path: str) -> bool:
+    """Whether a process failed at `path` for want of its subscription's lock, which it never had."""
+    if status != Status.FAILED or path == START_CHECK or any(not is_resource(key_of(h)) for h in held):
+        return False
+    return manifest.node(path).kind is NodeKind.LOCK
 
 
 def waiting_again(key: str) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from stepwire.flow.registry import Registry
 from stepwire.flow.retry import RETRYSTEP_DEFAULT, Retry
 from stepwire.flow.serialization import dump, load
 from stepwire.flow.workflows import Workflow
-from stepwire.process.holding import in_line
+from stepwire.process.holding import has_not_begun, in_line
 from stepwire.process.model import RETRYABLE, Status, subscription_lock
 from stepwire.testing import callbacks
 from stepwire.testing.core import SOURCE, Core
@@ -293,7 +293,8 @@ class InMemory:
     def _works_on(self, subscription_id: UUID) -> UUID | None:
         processes = (record.process for record in self._core.records.values())
         working = (p for p in processes if not (p.finished or p.is_task or in_line(p)))
-        found = (p.id for p in working if p.subscription_id == subscription_id)
+        begun = (p for p in working if not has_not_begun(p.status, p.held_locks, p.manifest, p.node))
+        found = (p.id for p in begun if p.subscription_id == subscription_id)
         return next(found, None)
 
 
