@@ -76,6 +76,8 @@ ONE_LINERS = {
     "a group of functions": ('step_group("All", plain)', "decorate the function with @step"),
     "an unknown place to retry from": ('step_group("All", work, retry_from="last")', 'use "first" or "failed"'),
     "a condition that is none": ("conditional(True)(work)", "give it a function"),
+    "a condition of two things": ("conditional(lambda one, two: True)(work)", "let it take State and nothing else"),
+    "a lens without State": ("steplens(lambda: {}, plain)(work)", "let it take State and nothing else"),
     "a condition that is async": ("conditional(later)(work)", "write it as a plain function of State"),
     "a condition around a function": ("conditional(bool)(plain)", "decorate the function with @step"),
     "a lens without a key": ('focussteps("")(work)', "give the key as a text"),

@@ -92,10 +92,23 @@ def check_hook(hook: Any, argument: str) -> None:
 
 
 def check_plain(function: Any, use: str) -> None:
-    """Refuse what is no plain function of one State, asked many times."""
+    """Refuse what cannot be asked many times without waiting for it."""
     check_callable(function, use)
     if inspect.iscoroutinefunction(inspect.unwrap(function)):
         raise wrong(f"{use} was given {describe(function)}, which is async", "write it as a plain function of State")
+
+
+def check_of_state(function: Any, use: str) -> None:
+    """Refuse what is no plain function of State alone."""
+    check_plain(function, use)
+    try:
+        inspect.signature(function).bind("state")
+    except TypeError as error:
+        problem = f"{use} was given {describe(function)}, which cannot be called with State alone: {error}"
+        raise wrong(problem, "let it take State and nothing else") from None
+    except ValueError:
+        # Some builtins do not tell what they take.
+        return
 
 
 def check_form(form: Any, use: str) -> None:

@@ -16,6 +16,7 @@ from stepwire.flow.mistakes import (
     check_hook,
     check_key,
     check_name,
+    check_of_state,
     check_plain,
     check_run,
     check_seconds,
@@ -248,9 +249,9 @@ def conditional(predicate: Callable[[State], Any]) -> Callable[[Step | StepList]
     """Return a wrapper: its steps run only where `predicate(state)` is true at that time, else they are skipped.
 
     Raises:
-        DefinitionError: the predicate is not a plain function.
+        DefinitionError: the predicate is not a plain function of State.
     """
-    check_plain(predicate, "conditional(...)")
+    check_of_state(predicate, "conditional(...)")
     return _wrapper(Condition(predicate))
 
 
@@ -270,7 +271,7 @@ def steplens(get: Callable[[State], Any], set: Callable[..., Any]) -> Callable[[
     Raises:
         DefinitionError: one of them is not a plain function.
     """
-    check_plain(get, "steplens(get=...)")
+    check_of_state(get, "steplens(get=...)")
     check_plain(set, "steplens(set=...)")
     return _wrapper(lens(get, set))
 
