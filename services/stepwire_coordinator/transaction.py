@@ -221,7 +221,7 @@ class Transaction:
 
     async def _settle_locks(self) -> None:
         for _ in range(MAX_LOCK_ROUNDS):
-            wishes, self.ledger.wishes = self.ledger.wishes, []
+            wishes, self.ledger.wishes = [w for w in self.ledger.wishes if not self._is_over(w)], []
             if not wishes:
                 return
             # What was let go before is free before anything is asked for, or it would be taken from its next owner.
@@ -233,6 +233,10 @@ class Transaction:
                 self._lock_decided(wish, decided.verdicts[wish.process_id])
         for wish in self.ledger.wishes:
             self.advance_if_here(wish.process_id, LockDecided("busy", key=wish.wish.key))
+
+    def _is_over(self, wish: locks.Wish) -> bool:
+        """Aborted in this transaction, after a result that came to a lock: an ended process would hold it for ever."""
+        return wish.wish.take and self.ledger.rows[wish.process_id].process.finished
 
     def _lock_decided(self, wish: locks.Wish, verdict: Verdict) -> None:
         row = self.ledger.rows[wish.process_id]

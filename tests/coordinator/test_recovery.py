@@ -8,14 +8,15 @@ from uuid import UUID, uuid4
 import pytest
 
 from stepwire.chassis.settings import Settings
+from stepwire.contracts.commands import AbortProcess
 from stepwire.process.happenings import ClaimLost
 from stepwire_coordinator.alarm import Alarm
 from stepwire_coordinator.applying import Applier
 from stepwire_coordinator.beating import Beat
 from stepwire_coordinator.manifests import Manifests
 from stepwire_coordinator.transaction import Surroundings
-from stepwire_coordinator.work import Work
-from tests.coordinator.flows import two_steps
+from stepwire_coordinator.work import CommandItem, Work
+from tests.coordinator.flows import two_steps, use_pool
 from tests.coordinator.stage import Stage
 
 LEASE_SECONDS = 1.0
@@ -159,6 +160,26 @@ async def test_what_was_set_aside_for_a_held_row_is_no_gap(topics: Settings) -> 
         assert (row.node, row.epoch, row.lost) == ("3", 1, 0)
         await applier.try_alone(Work(gaps=[gap]))
         assert (await stage.status(process_id, "running")).epoch == 1
+        await chassis.engine.dispose()
+
+
+async def test_an_abort_beats_the_lock_that_a_result_beside_it_comes_to(topics: Settings) -> None:
+    """The result that was set aside is applied, the process is aborted, and nobody holds the lock for ever."""
+    async with Stage(topics) as stage:
+        await stage.offer(use_pool.manifest)
+        process_id = await stage.start("use_pool")
+        run = await stage.run_of(process_id)
+        hold = "SELECT 1 FROM stepwire_engine.processes WHERE process_id = :id FOR UPDATE"
+        async with stage.holding(hold, id=process_id):
+            await stage.report(run, "2")
+            await stage.until("SELECT count(*) FROM stepwire_engine.set_aside", 1)
+            await stage.stop(0)
+        chassis = stage.make_chassis()
+        applier = Applier(chassis, Surroundings(topics, Manifests(), topics.callback_secrets), Alarm())
+        abort = AbortProcess(command_id="abort-1", source="test", process_id=process_id)
+        await applier.try_alone(Work(commands=[CommandItem(abort)]))
+        assert (await stage.status(process_id, "aborted")).node == "3"
+        assert await stage.rows("SELECT key FROM stepwire_engine.locks WHERE owner IS NOT NULL") == []
         await chassis.engine.dispose()
 
 
