@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
 from pathlib import Path
@@ -41,10 +40,9 @@ def operator_settings() -> Settings:
     }
     settings = load_settings({**os.environ, **added})
     # What the libraries tell in passing is no answer to an operator's question.
-    configure_logging("cli", level="WARNING" if settings.log_level == "INFO" else settings.log_level)
-    if settings.log_level != "DEBUG":
-        # What it could not reach ends the command, and is told then.
-        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    level = "WARNING" if settings.log_level == "INFO" else settings.log_level
+    # What Kafka's library could not reach ends the command, and is told then.
+    configure_logging("cli", level=level, silent=() if level == "DEBUG" else ("aiokafka",))
     return settings
 
 

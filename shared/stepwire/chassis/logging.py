@@ -7,7 +7,7 @@ import logging.config
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, BinaryIO, Literal, cast
 
@@ -38,8 +38,12 @@ SAME_AGAIN_SECONDS = 5.0
 MOST_REMEMBERED = 256
 
 
-def configure_logging(service: str, *, level: str = "INFO", log_format: LogFormat | None = None) -> None:
+def configure_logging(
+    service: str, *, level: str = "INFO", log_format: LogFormat | None = None, silent: Iterable[str] = ()
+) -> None:
     """Set up structlog and the standard library's logging for this process, both to stderr.
+
+    Of those libraries that are `silent` only what ends everything is told.
 
     Call it before pydantic_forms is imported: it logs whole States at debug with whatever is configured by then.
     """
@@ -53,6 +57,9 @@ def configure_logging(service: str, *, level: str = "INFO", log_format: LogForma
         cache_logger_on_first_use=True,
     )
     _route_standard_logging(number, processors)
+    for name in _QUIET:
+        if name.startswith(tuple(silent)):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 class _Lines:
