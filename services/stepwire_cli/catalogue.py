@@ -20,7 +20,7 @@ from stepwire.flow.registry import Registry
 from stepwire_cli.errors import Failed, near
 from stepwire_cli.graphs import DRAWERS
 from stepwire_cli.output import facts, lasting, say, show, table
-from stepwire_cli.places import operator_settings
+from stepwire_cli.places import import_from_here, operator_settings
 from stepwire_cli.reading import reading
 
 Manifests = Mapping[str, Manifest]
@@ -70,8 +70,7 @@ def _manifests(source: str | None) -> tuple[Manifests, str]:
 
 
 def _of_code(settings: Settings) -> Manifests:
-    # Authors' packages are found in the current folder, as with `python -m`.
-    sys.path.insert(0, str(Path.cwd()))
+    import_from_here()
     return Registry.discover(settings.workflows).manifests()
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -14,7 +12,7 @@ from stepwire_cli import migrate
 from stepwire_cli.errors import EXIT_DONE, EXIT_FAILED
 from stepwire_cli.options import confirm
 from stepwire_cli.output import show, table, working
-from stepwire_cli.places import operator_settings
+from stepwire_cli.places import import_from_here, operator_settings
 
 
 def upgrade(*, as_json: bool) -> None:
@@ -39,8 +37,7 @@ def downgrade(revision: str, *, ask: bool, as_json: bool) -> None:
 
 def new_revision(message: str, *, as_json: bool) -> None:
     """Write an empty migration for the author's tables."""
-    # Authors' packages are found in the current folder, as with `python -m`.
-    sys.path.insert(0, str(Path.cwd()))
+    import_from_here()
     path = migrate.new_revision(message, operator_settings().migrations)
     show({"path": str(path)}, lambda: f"Wrote {path}.", as_json=as_json)
 

@@ -122,11 +122,10 @@ def coordinator() -> None:
 @app.command(rich_help_panel=SERVICES, epilog="Example: STEPWIRE_WORKFLOWS=my_workflows stepwire executor")
 def executor() -> None:
     """Run an executor in the foreground; it serves the packages in STEPWIRE_WORKFLOWS."""
-    from stepwire_cli.places import service_settings  # noqa: PLC0415
+    from stepwire_cli.places import import_from_here, service_settings  # noqa: PLC0415
     from stepwire_executor.app import main as serve  # noqa: PLC0415
 
-    # Authors' packages are found in the current folder, as with `python -m`.
-    sys.path.insert(0, str(Path.cwd()))
+    import_from_here()
     raise typer.Exit(serve(service_settings("executor")))
 
 
@@ -148,9 +147,9 @@ def dev(
 ) -> None:
     """Run everything on this machine, with its own PostgreSQL and Kafka, until Ctrl-C."""
     from stepwire_cli.dev import run_dev  # noqa: PLC0415
-    from stepwire_cli.places import service_settings  # noqa: PLC0415
+    from stepwire_cli.places import import_from_here, service_settings  # noqa: PLC0415
     from stepwire_cli.stack import Size  # noqa: PLC0415
 
-    # As the executors will.
-    sys.path.insert(0, str(Path.cwd()))
+    # The executors will.
+    import_from_here()
     raise typer.Exit(run_dev(folder, service_settings("dev"), Size(coordinators, executors, gateways)))

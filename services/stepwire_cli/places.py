@@ -25,6 +25,11 @@ def service_settings(service: str) -> Settings:
     return settings
 
 
+def import_from_here() -> None:
+    """Let authors' packages be found in the current folder, as with `python -m`."""
+    sys.path.insert(0, str(Path.cwd()))
+
+
 def operator_settings() -> Settings:
     """Settings for a command that looks into the database or Kafka.
 
