@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -239,23 +239,35 @@ async def _message_sizes(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> d
 
 async def _until_listed(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> None:
     """Wait until the brokers tell of new topics: a busy one has what its controller decided a moment later."""
-    deadline = asyncio.get_running_loop().time() + VISIBLE_SECONDS
-    while unseen := set(topics).difference(await admin.list_topics()):
-        if asyncio.get_running_loop().time() >= deadline:
-            raise ChassisError(f"Kafka created topics but does not tell of {', '.join(sorted(unseen))}; try again.")
-        await asyncio.sleep(VISIBLE_POLL_SECONDS)
+
+    async def listed() -> bool:
+        return set(topics) <= set(await admin.list_topics())
+
+    if not await _in_time(listed):
+        raise ChassisError(f"Kafka created topics but does not tell of all of them ({', '.join(topics)}); try again.")
 
 
 async def _prepare_groups(admin: AIOKafkaAdminClient, settings: Settings) -> None:
     """Let a new Kafka create its own topic of offsets now, so that the first consumers do not complain about it."""
-    deadline = asyncio.get_running_loop().time() + VISIBLE_SECONDS
-    while asyncio.get_running_loop().time() < deadline:
+
+    async def found() -> bool:
         try:
             await admin.find_coordinator(settings.topic("coordinator"))
         except GroupCoordinatorNotAvailableError:
-            await asyncio.sleep(VISIBLE_POLL_SECONDS)
-        else:
-            return
+            return False
+        return True
+
+    await _in_time(found)
+
+
+async def _in_time(is_so: Callable[[], Awaitable[bool]]) -> bool:
+    """Ask until it is so; False where it is not in time."""
+    deadline = asyncio.get_running_loop().time() + VISIBLE_SECONDS
+    while not await is_so():
+        if asyncio.get_running_loop().time() >= deadline:
+            return False
+        await asyncio.sleep(VISIBLE_POLL_SECONDS)
+    return True
 
 
 async def _check_partitions(admin: AIOKafkaAdminClient, settings: Settings, existing: Sequence[str]) -> None:
