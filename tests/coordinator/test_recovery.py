@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -9,6 +11,7 @@ import pytest
 
 from stepwire.chassis.settings import Settings
 from stepwire.contracts.commands import AbortProcess
+from stepwire.flow.manifest import Manifest
 from stepwire.process.happenings import ClaimLost
 from stepwire_coordinator.alarm import Alarm
 from stepwire_coordinator.applying import Applier
@@ -35,6 +38,25 @@ async def _claimed(stage: Stage, process_id: UUID, *, after_epoch: int = 0) -> t
     await stage.beat(executor, lease_seconds=LEASE_SECONDS)
     await stage.claim(run, executor)
     return run, executor
+
+
+@asynccontextmanager
+async def _with_a_result_set_aside(
+    topics: Settings, manifest: Manifest
+) -> AsyncIterator[tuple[Stage, Applier, dict[str, Any]]]:
+    """A run whose first result was set aside for a held row; the applier alone looks after it now."""
+    async with Stage(topics) as stage:
+        await stage.offer(manifest)
+        process_id = await stage.start(manifest.workflow)
+        run = await stage.run_of(process_id)
+        hold = "SELECT 1 FROM stepwire_engine.processes WHERE process_id = :id FOR UPDATE"
+        async with stage.holding(hold, id=process_id):
+            await stage.report(run, "2")
+            await stage.until("SELECT count(*) FROM stepwire_engine.set_aside", 1)
+            await stage.stop(0)
+        chassis = stage.make_chassis()
+        yield stage, Applier(chassis, Surroundings(topics, Manifests(), topics.callback_secrets), Alarm()), run
+        await chassis.engine.dispose()
 
 
 async def _pass_beats(stage: Stage, seconds: float) -> None:
@@ -142,45 +164,24 @@ async def test_a_gap_in_the_results_is_closed_by_running_again(impatient: Settin
 
 async def test_what_was_set_aside_for_a_held_row_is_no_gap(topics: Settings) -> None:
     """However long the row was held: its results are applied, and nobody lost anything."""
-    async with Stage(topics) as stage:
-        await stage.offer(two_steps.manifest)
-        process_id = await stage.start("two_steps")
-        run = await stage.run_of(process_id)
-        hold = "SELECT 1 FROM stepwire_engine.processes WHERE process_id = :id FOR UPDATE"
-        async with stage.holding(hold, id=process_id):
-            await stage.report(run, "2")
-            await stage.until("SELECT count(*) FROM stepwire_engine.set_aside", 1)
-            # Nobody else looks after it now: what is judged a gap below is judged by this alone.
-            await stage.stop(0)
-        chassis = stage.make_chassis()
-        applier = Applier(chassis, Surroundings(topics, Manifests(), topics.callback_secrets), Alarm())
+    async with _with_a_result_set_aside(topics, two_steps.manifest) as (stage, applier, run):
+        process_id = UUID(run["process_id"])
         gap = (process_id, ClaimLost(run["epoch"], "unknown"))
         await applier.try_alone(Work(gaps=[gap]))
         row = await stage.status(process_id, "running")
         assert (row.node, row.epoch, row.lost) == ("3", 1, 0)
         await applier.try_alone(Work(gaps=[gap]))
         assert (await stage.status(process_id, "running")).epoch == 1
-        await chassis.engine.dispose()
 
 
 async def test_an_abort_beats_the_lock_that_a_result_beside_it_comes_to(topics: Settings) -> None:
     """The result that was set aside is applied, the process is aborted, and nobody holds the lock for ever."""
-    async with Stage(topics) as stage:
-        await stage.offer(use_pool.manifest)
-        process_id = await stage.start("use_pool")
-        run = await stage.run_of(process_id)
-        hold = "SELECT 1 FROM stepwire_engine.processes WHERE process_id = :id FOR UPDATE"
-        async with stage.holding(hold, id=process_id):
-            await stage.report(run, "2")
-            await stage.until("SELECT count(*) FROM stepwire_engine.set_aside", 1)
-            await stage.stop(0)
-        chassis = stage.make_chassis()
-        applier = Applier(chassis, Surroundings(topics, Manifests(), topics.callback_secrets), Alarm())
+    async with _with_a_result_set_aside(topics, use_pool.manifest) as (stage, applier, run):
+        process_id = UUID(run["process_id"])
         abort = AbortProcess(command_id="abort-1", source="test", process_id=process_id)
         await applier.try_alone(Work(commands=[CommandItem(abort)]))
         assert (await stage.status(process_id, "aborted")).node == "3"
         assert await stage.rows("SELECT key FROM stepwire_engine.locks WHERE owner IS NOT NULL") == []
-        await chassis.engine.dispose()
 
 
 async def test_step_sessions_of_a_lost_executor_are_ended_first(impatient: Settings) -> None:
