@@ -94,8 +94,12 @@ async def _works_on(tx: Transaction, subscription_id: UUID) -> UUID | None:
     values = {"id": subscription_id, "key": subscription_lock(subscription_id)}
     rows = await tx.connection.execute(locks.UNFINISHED_ON, values)
     manifests = tx.surroundings.manifests
-    await manifests.need(tx.connection, {row[3] for row in rows})
-    working = (row[0] for row in rows if not has_not_begun(row[1], row[2], manifests[row[3]], row[4]))
+    await manifests.need(tx.connection, {row["manifest"] for row in rows})
+    working = (
+        process_id
+        for process_id, status, held, manifest, node in rows
+        if not has_not_begun(status, held, manifests[manifest], node)
+    )
     return next(working, None)
 
 

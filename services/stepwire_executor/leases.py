@@ -106,11 +106,10 @@ class Leases:
                     self._beat_on(connection)
             except psycopg.Error as error:
                 self._log.warning("The database did not take a beat.", action="beat", reason=str(error).strip())
-                self._stop.wait(min(self._beat_seconds, 1.0))
             except Exception:  # noqa: BLE001 - a defect must not end the thread
                 # Without beats this executor would keep its runs and begin nothing, and nobody would notice.
                 self._log.exception("A beat broke.", action="beat")
-                self._stop.wait(min(self._beat_seconds, 1.0))
+            self._stop.wait(min(self._beat_seconds, 1.0))
 
     def _connect(self) -> psycopg.Connection[Any]:
         return psycopg.connect(

@@ -7,7 +7,7 @@ coordinator did for a small batch; its connections around the pool's were a tent
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -70,7 +70,7 @@ class Direct:
         return Rows(await self.driver.fetch(sql, *[values[name] for name in names]))
 
 
-class _Borrowed:
+class _Borrowed(AbstractAsyncContextManager[Direct]):
     """A connection of the pool while it is used, without the objects that SQLAlchemy would put around it."""
 
     def __init__(self, engine: AsyncEngine) -> None:
@@ -109,11 +109,9 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[Direct]:
         yield direct
 
 
-@asynccontextmanager
-async def autocommit(engine: AsyncEngine) -> AsyncIterator[Direct]:
+def autocommit(engine: AsyncEngine) -> AbstractAsyncContextManager[Direct]:
     """A pooled connection whose statements commit each by itself; raises what `transaction` raises."""
-    async with _Borrowed(engine) as direct:
-        yield direct
+    return _Borrowed(engine)
 
 
 def _compile(statement: TextClause) -> tuple[str, tuple[str, ...]]:
