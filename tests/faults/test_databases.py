@@ -39,6 +39,10 @@ FILLERS = (
 # The size of rows and their number: first up to the limit, then, when nothing may grow any more, into every gap.
 LARGE_ROWS = (1900, 9000)
 SMALL_ROWS = ((100, 1000), (10, 20), (10, 1))
+# Vacuum would make room in the middle of the fault; the first statement ends one that is under way.
+FILLED = ("stepwire_engine.commands", "stepwire_engine.process_steps")
+KEEP_DEAD_ROWS = "ALTER TABLE {} SET (autovacuum_enabled = false)"
+VACUUM_AGAIN = "ALTER TABLE {} RESET (autovacuum_enabled)"
 EMPTIED = (
     "DELETE FROM stepwire_engine.commands WHERE command_id LIKE 'filler-%%'",
     "DELETE FROM stepwire_engine.process_steps WHERE status = 'filler'",
@@ -184,16 +188,18 @@ def any_retried(scene: Scene) -> bool:
 @contextmanager
 def full_disk(scene: Scene) -> Iterator[None]:
     """Let the tables that every piece of work adds to be as large as a file may be, until the end of the block."""
-    for statement in FILLERS:
-        scene.sql(statement, *LARGE_ROWS)
-    limit_files(FILE_BYTES, server_processes(scene))
     try:
+        for table in FILLED:
+            scene.sql(KEEP_DEAD_ROWS.format(table))
+        for statement in FILLERS:
+            scene.sql(statement, *LARGE_ROWS)
+        limit_files(FILE_BYTES, server_processes(scene))
         for statement in FILLERS:
             fill_gaps(scene, statement)
         yield
     finally:
         limit_files(NO_LIMIT, server_processes(scene))
-        for statement in EMPTIED:
+        for statement in (*EMPTIED, *map(VACUUM_AGAIN.format, FILLED)):
             scene.sql(statement)
 
 
