@@ -88,6 +88,7 @@ def make_engine(
         pool_size=pool_size or settings.pool_size(service),
         pool_timeout=pool_timeout_seconds,
         max_overflow=0,
+        pool_use_lifo=True,
         # Errors are logged: State and tokens must not come along. Those of a step are its author's own, and may show
         # what they are about; of an executor's sessions, those of steps are the ones that carry a name.
         hide_parameters=service != "executor" or application_name is None,
@@ -112,6 +113,7 @@ def make_sync_engine(settings: Settings, *, application_name: str, pool_size: in
         sync_url(settings.database_url),
         pool_size=pool_size,
         max_overflow=0,
+        pool_use_lifo=True,
         json_serializer=dumps_json,
         json_deserializer=loads_json,
         connect_args={
