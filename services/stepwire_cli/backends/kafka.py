@@ -37,7 +37,7 @@ group.initial.rebalance.delay.ms=0
 log.cleaner.dedupe.buffer.size=4194304
 log.cleaner.threads=1
 num.network.threads=1
-num.io.threads=2
+num.io.threads=1
 broker.heartbeat.interval.ms=1000
 broker.session.timeout.ms=4000
 """
