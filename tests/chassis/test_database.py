@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from contextlib import AsyncExitStack
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
 from stepwire.chassis import database as databases
+from stepwire.chassis.direct import autocommit
 from stepwire.chassis.settings import Settings
 
 SHOWN = ("idle_in_transaction_session_timeout", "statement_timeout", "tcp_user_timeout", "application_name", "jit")
+TERMINATE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
+WAIT_SECONDS = 10.0
 
 
 async def _session(settings: Settings, service: databases.Service) -> dict[str, str]:
@@ -45,6 +51,26 @@ async def test_our_end_of_the_connection_is_kept_alive_too(settings: Settings) -
         raw: Any = (await connection.get_raw_connection()).driver_connection
         own_socket = raw._transport.get_extra_info("socket")  # noqa: SLF001  # what is set cannot be asked otherwise
         assert own_socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    await engine.dispose()
+
+
+async def test_what_the_server_closed_is_not_handed_out(settings: Settings) -> None:
+    """After a restart the pool is full of dead connections; nobody's statement meets one."""
+    engine = databases.make_engine(settings, service="gateway", application_name="closed-in-the-pool", pool_size=3)
+    ended = asyncio.Semaphore(0)
+    async with AsyncExitStack() as lent:
+        for _ in range(3):
+            direct = await lent.enter_async_context(autocommit(engine))
+            direct.driver.add_termination_listener(lambda _: ended.release())
+    with psycopg.connect(settings.database_url, autocommit=True) as server:
+        server.execute(TERMINATE, ["closed-in-the-pool"])
+    async with asyncio.timeout(WAIT_SECONDS):
+        for _ in range(3):
+            await ended.acquire()
+    async with AsyncExitStack() as lent:
+        for _ in range(3):
+            direct = await lent.enter_async_context(autocommit(engine))
+            assert (await direct.execute(text("SELECT 1"))).scalar_one() == 1
     await engine.dispose()
 
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import orjson
 from sqlalchemy import URL, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from stepwire.chassis.settings import Settings
@@ -88,6 +89,7 @@ def make_engine(
         pool_size=pool_size or settings.pool_size(service),
         pool_timeout=pool_timeout_seconds,
         max_overflow=0,
+        # The connection that was used last has its plans and its server's caches warm.
         pool_use_lifo=True,
         # Errors are logged: State and tokens must not come along. Those of a step are its author's own, and may show
         # what they are about; of an executor's sessions, those of steps are the ones that carry a name.
@@ -103,6 +105,7 @@ def make_engine(
         },
     )
     event.listen(engine.sync_engine, "connect", _keep_alive)
+    event.listen(engine.sync_engine, "checkout", _replace_if_closed)
     return engine
 
 
@@ -161,6 +164,12 @@ def _keep_alive(connection: Any, _record: object) -> None:
     """Asyncpg leaves our end of the socket as it is: a database that vanished would be waited for by the hour."""
     transport = connection.driver_connection._transport  # noqa: SLF001  # asyncpg has no public way to its socket
     keep_alive(transport.get_extra_info("socket"))
+
+
+def _replace_if_closed(connection: Any, _record: object, _lent: object) -> None:
+    """What the server closed while it lay in the pool, a restart for instance, is not handed out hours later."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
 
 
 def keep_alive(connection: socket.socket) -> None:
