@@ -16,7 +16,7 @@ import asyncpg
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from stepwire.contracts.commands import StartProcess, kafka_key, process_id_of
+from stepwire.contracts.commands import StartProcess, kafka_key
 from stepwire.contracts.topics import PROCESS_COMMANDS, PROCESS_EVENTS
 
 PATIENCE_SECONDS = 120.0
@@ -102,11 +102,12 @@ class Outside:
         await self.producer.stop()
         await self.database.close()
 
-    async def start(self, workflow: str, command_id: str) -> UUID:
-        """Publish a StartProcess; return when Kafka has it."""
+    async def start(self, workflow: str, command_id: str) -> float:
+        """Publish a StartProcess and wait until Kafka has it; return the time (`perf_counter`) just before."""
         key, value = start_record(workflow, command_id)
+        before = time.perf_counter()
         await self.producer.send_and_wait(PROCESS_COMMANDS, value, key=key)
-        return process_id_of(command_id)
+        return before
 
     async def publish(self, records: list[tuple[bytes, bytes]]) -> None:
         """Publish as fast as possible; return when Kafka has all of them."""
