@@ -154,7 +154,7 @@ async def _later(state: State) -> str:
         ("{site!r}", "keys of State only"),
         ("{site:>9}", "keys of State only"),
         ("{site", "expected '}'"),
-        (7, "give it a function"),
+        (7, "give it a name"),
         (configure, "give it a function"),
         (_later, "write it as a plain function"),
     ],

@@ -23,6 +23,11 @@ def plain(state): return {}
 
 async def later(state): return True
 
+def form(): yield FormPage
+
+@workflow("Whole")
+def whole(): return work
+
 class Thing: ...
 """
 ONE_LINERS = {
@@ -30,12 +35,57 @@ ONE_LINERS = {
     "a plain function in front": ("steps = plain >> work", "decorate the function with @step"),
     "a list of steps": ("steps = init >> [work, work]", "join steps by >>"),
     "nothing in a list": ("steps = init >> None >> done", "write the name of the step without calling it"),
+    "a set of steps": ("steps = init >> {work} >> done", "join steps by >>"),
+    "the name of a step": ('steps = init >> "work"', "write the step itself, without quotes"),
+    "a workflow in a list": ("steps = init >> whole", "a workflow is started by itself"),
     "a step that is called": ("steps = init >> work({}) >> done", "write the name of the step without calling it"),
     "a decorator that waits for its function": ('steps = init >> step("Do")', "it waits to be called"),
     "a condition that waits for its steps": ("steps = init >> conditional(bool)", "it waits to be called"),
     "a name that is none": ("step(3)", 'write @step("what it does")'),
     "an input step without a name": ("inputstep(None)", 'write @inputstep("what it does")'),
     "a group without a name": ("step_group(work, work)", 'write step_group("what it does", ...)'),
+    "a step's argument that there is none of": ('step("Do", retires=3)', "did you mean retry=?"),
+    "half of an argument's name": ('callback_step("Call", action=work)', "did you mean action_step=?"),
+    "an argument nobody knows": ('step(description="Do")', "it takes name, queue, timeout, retry, retry_auth_callback"),
+    "a retried step's argument": ('retrystep("Do", time_out=3)', "did you mean timeout=?"),
+    "an input step's argument": ('inputstep("Ask", asignee="NOC")', "did you mean assignee=?"),
+    "a group's argument": ('step_group("All", work, retry_form="failed")', "did you mean retry_from=?"),
+    "a condition's argument": ("conditional(predicat=bool)", "did you mean predicate=?"),
+    "a lens's argument": ("steplens(getter=bool, set=plain)", "did you mean get=?"),
+    "a focus's argument": ('focussteps(keys="a")', "did you mean key=?"),
+    "a lock's argument": ('with_lock("ams", on_conflct="reject")', "did you mean on_conflict=?"),
+    "a workflow's argument": ('workflow("W", targt=Target.CREATE)', "did you mean target=?"),
+    "a policy's argument": ("Retry(delay=5)", "did you mean delay_seconds=?"),
+    "a status's argument": ('set_status(state="active")', "did you mean status=?"),
+    "a registered form's argument": ('register_form("key", gen=plain)', "did you mean generator=?"),
+    "a step without anything": ("step()", 'write @step("what it does")'),
+    "a step with two names": ('step("Do", name="Do")', 'write @step("what it does")'),
+    "a step with a policy by place": ('step("Do", Retry())', 'write @step("what it does")'),
+    "a group of two arguments": (
+        'step_group("All", work, work)',
+        'step_group("what it does", one >> two)',
+    ),
+    "a condition with its steps": ("conditional(bool, work)", "write conditional(predicate)(steps)"),
+    "a condition around steps side by side": ("conditional(bool)(work, work)", "join the steps by >>"),
+    "half a lens": ("steplens(plain)", "write steplens(get, set)(steps)"),
+    "a lock with its steps": ('with_lock("ams", work)', 'write with_lock("vlan-pool:ams")(steps)'),
+    "a lock around steps side by side": ('with_lock("ams")(work, work)', "join the steps by >>"),
+    "too much of a policy": ("Retry(1, 2, 3, 4, 0.5, (), (), 8)", "write Retry(delay_seconds=..., times=...)"),
+    "no status": ("set_status()", 'write set_status("active")'),
+    "a form without anything": ("register_form()", 'write @register_form("key")'),
+    "a name that cannot be stored": ('step("\\ud800")', "write what it does in a sentence"),
+    "a key that cannot be stored": ('focussteps("\\ud800")', "give the key as a text"),
+    "an assignee that cannot be stored": ('inputstep("Ask", assignee="\\ud800")', "give a text or an Enum of texts"),
+    "a description that cannot be stored": ('workflow("a\\0b")', "write what it does in a sentence"),
+    "a workflow as a step": ('step("Do")(whole)', "give it a function"),
+    "a workflow of a workflow": ('workflow("W")(whole)', "give it a function"),
+    "a workflow as a start form": ('workflow("W", initial_input_form=whole)', "give it a function"),
+    "a start form that is called": (
+        'workflow("W", initial_input_form=form())',
+        "give it the function without calling it",
+    ),
+    "a method of a class": ('step("Do")(classmethod(plain))', "give it a function"),
+    "a lock that is a list": ('with_lock(["ams"])', "give it a name"),
     "an empty name": ('step("")', "write what it does in a sentence"),
     "a class as a step": ('step("Do")(Thing)', "decorate a function"),
     "a step of a step": ('step("Do")(work)', "give it a function"),
@@ -131,6 +181,11 @@ BLOCKS = {
     "a step that yields": ('@step("Do")  # here\ndef act(): yield 1', "return a dict, or use @inputstep"),
     "a workflow that returns nothing": ('@workflow("W")  # here\ndef act(): work', "return steps joined by >>"),
     "a workflow that returns a list": ('@workflow("W")  # here\ndef act(): return [work]', "return steps joined by >>"),
+    "a workflow that yields": ('@workflow("W")  # here\ndef act(): yield work', "return steps joined by >>"),
+    "a step's decorator above a workflow's": (
+        '@step("Do")  # here\n@workflow("W")\ndef act(): return begin',
+        "give it a function",
+    ),
     "a workflow that is async": ('@workflow("W")  # here\nasync def act(): return begin', "make it a plain function"),
     "a workflow that takes something": ('@workflow("W")  # here\ndef act(state): return begin', "take nothing"),
     "a workflow with Start in its middle": (
@@ -223,3 +278,9 @@ def right():
 """
     module = imported(source, tmp_path)
     assert [node.kind for node in module.right.steps] == ["start", "callback", "group", "step", "done"]
+
+
+def test_what_a_function_of_the_language_raises_itself_is_not_taken_for_a_wrong_call(tmp_path: Path) -> None:
+    """The author's function may raise a TypeError of its own."""
+    with pytest.raises(TypeError, match="unsupported operand"):
+        imported(f'{HEAD}\n@workflow("W")\ndef act(): return 1 + "1"\n', tmp_path)

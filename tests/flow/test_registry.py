@@ -111,6 +111,8 @@ def test_a_submodule_that_cannot_be_imported_stops_the_search(write: Write) -> N
         ("from stepwire import stpe\n", "ImportError: cannot import name 'stpe' from 'stepwire'", 1),
         ("\nrate = {}['euro']\n", "KeyError: 'euro'", 2),
         ("import json\nread = json.loads('{')\n", "JSONDecodeError: Expecting property name", 2),
+        ("import sys\nsys.exit(3)\n", "SystemExit: 3", 2),
+        (WORKFLOW.format(name="called") + "\ncalled()\n", "workflow 'called' is not called", 11),
         (WORKFLOW.format(name="typo").replace("begin >> a", "begin >> b"), "NameError: name 'b' is not defined", 9),
     ],
 )
@@ -125,6 +127,15 @@ def test_a_module_that_raises_is_told_with_the_line_of_its_author(
     assert told in caught.value.problem
     assert (Path(caught.value.file).name, caught.value.line) == ("faulty.py", line)
     assert "\n" not in str(caught.value)
+
+
+def test_a_circle_of_imports_is_told_with_what_to_do(write: Write) -> None:
+    """In the line that closes it."""
+    write("round/__init__.py", "")
+    write("round/one.py", "from round.two import there\nhere = 1\n")
+    write("round/two.py", "\nfrom round.one import here\nthere = 1\n")
+    with pytest.raises(DefinitionError, match=r"circular import.*: import it in the function.*two\.py:2"):
+        Registry.discover(["round"])
 
 
 @pytest.mark.parametrize("name", ["plain.py", "./plain", "plain/"])

@@ -10,6 +10,7 @@ from sqlalchemy import inspect
 from sqlalchemy.orm import Session
 
 from stepwire.data import SubscriptionTable, db
+from stepwire.flow.arguments import explained
 from stepwire.flow.errors import StepwireError
 from stepwire.flow.lists import Step
 from stepwire.flow.mistakes import wrong
@@ -31,6 +32,7 @@ class UnknownSubscription(StepwireError):  # noqa: N818 - named by what it is, a
         )
 
 
+@explained('write set_status("active")')
 def set_status(status: str) -> Step:
     """Make a step that gives the subscription of State['subscription_id'] this status.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar, overload
 
+from stepwire.flow.arguments import explained
 from stepwire.flow.binding import STATE_PARAMETER, binder_for
 from stepwire.flow.locations import UNKNOWN, Location, describe, location_of_author
 from stepwire.flow.mistakes import check_form, check_form_key, check_queue, must_be_given, wrong
@@ -62,6 +63,7 @@ def register_form(key: str, generator: F, *, queue: str = DEFAULT_QUEUE) -> F: .
 def register_form(key: str, *, queue: str = DEFAULT_QUEUE) -> Callable[[F], F]: ...
 
 
+@explained('write @register_form("key") or register_form("key", form)')
 def register_form(key: str, generator: Any = _LATER, *, queue: str = DEFAULT_QUEUE) -> Any:
     """Offer a form by itself: `POST /api/forms/{key}` asks it page by page, and answers what it returns.
 

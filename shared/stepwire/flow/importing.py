@@ -9,7 +9,7 @@ import traceback
 from pathlib import Path
 from types import FrameType, ModuleType
 
-from stepwire.flow.errors import DefinitionError, PackageNotFound, StepwireError
+from stepwire.flow.errors import DefinitionError, PackageNotFound
 from stepwire.flow.locations import UNKNOWN, Location
 
 _LIBRARY = __name__.partition(".")[0]
@@ -52,21 +52,31 @@ def import_module(name: str) -> ModuleType:
     """
     try:
         return importlib.import_module(name)
-    except StepwireError:
+    except (DefinitionError, PackageNotFound):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         problem = f"importing {name!r} raised {_told(error)}"
-        raise DefinitionError(problem, "correct this line", _place(error)) from error
+        raise DefinitionError(problem, _remedy(error), _place(error)) from error
 
 
-def _told(error: Exception) -> str:
+def _remedy(error: BaseException) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return "install it, or correct this line"
+    if isinstance(error, ImportError) and "circular import" in str(error):
+        return "import it in the function that needs it, or move what both need into a module of its own"
+    if isinstance(error, SystemExit):
+        return "put what ends the program under if __name__ == '__main__'"
+    return "correct this line"
+
+
+def _told(error: BaseException) -> str:
     """The class and the first line of the message, with what Python suggests."""
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg}"
     return next(traceback.TracebackException.from_exception(error).format_exception_only()).splitlines()[0]
 
 
-def _place(error: Exception) -> Location:
+def _place(error: BaseException) -> Location:
     """The innermost line that an author wrote; if there is none, the innermost of all."""
     if isinstance(error, SyntaxError) and error.filename:
         return Location(error.filename, error.lineno or 0)

@@ -10,7 +10,7 @@ from typing import Any, Self, SupportsIndex, overload
 
 from stepwire.flow.binding import Binder, binder_for
 from stepwire.flow.errors import DefinitionError, StepwireError
-from stepwire.flow.locations import UNKNOWN, Location, describe, location_of, location_of_author
+from stepwire.flow.locations import UNKNOWN, Location, describe, is_of_library, location_of, location_of_author
 from stepwire.flow.retry import Retry
 from stepwire.flow.scopes import Condition, Lens, Scope, lenses
 from stepwire.flow.types import NodeKind
@@ -213,8 +213,12 @@ def _is_of_author(value: Any) -> bool:
 
 
 def _remedy(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, set)):
         return "join steps by >>"
+    if isinstance(value, str):
+        return "write the step itself, without quotes"
+    if is_of_library(value):
+        return "join steps; a workflow is started by itself, also in a step by start_process"
     if value is None or isinstance(value, dict):
         return "write the name of the step without calling it, as in init >> my_step >> done"
     if callable(value) and not _is_of_author(value) and getattr(value, "__code__", None) is not None:

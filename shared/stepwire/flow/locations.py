@@ -40,9 +40,14 @@ def location_of_author() -> Location:
     return UNKNOWN
 
 
+def is_of_library(value: Any) -> bool:
+    """Whether a value is an object of this library, as a step or a workflow: no function, even if it can be called."""
+    return type(value).__module__.partition(".")[0] == _LIBRARY
+
+
 def describe(function: Any) -> str:
     """Return `module.qualname` of a callable, or the type of anything else."""
     name = getattr(function, "__qualname__", None)
-    if name is None:
+    if name is None or not callable(function):
         return f"a {type(function).__qualname__}"
     return f"{getattr(function, '__module__', '?')}.{name}"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from string import Formatter
 from typing import Any
 
+from stepwire.flow.arguments import explained
 from stepwire.flow.errors import DefinitionError, InvalidLockName
 from stepwire.flow.lists import Step, StepList, steps_of
 from stepwire.flow.locations import describe, location_of_author
@@ -20,6 +21,7 @@ _OPENING = frozenset({NodeKind.START, NodeKind.RELATE, NodeKind.LOCK})
 _CLOSING = frozenset({NodeKind.UNLOCK, NodeKind.DONE, NodeKind.ABORT})
 
 
+@explained('write with_lock("vlan-pool:ams")(steps)')
 def with_lock(name: LockName, *, on_conflict: str = "queue") -> Callable[[Step | StepList], StepList]:
     """Return a wrapper: its steps run while the process holds the lock of this name, and no other process does.
 
@@ -40,6 +42,7 @@ def with_lock(name: LockName, *, on_conflict: str = "queue") -> Callable[[Step |
         raise wrong(f"with_lock has on_conflict={on_conflict!r}", 'use "queue" or "reject"')
     taking, freeing = _nodes(name, on_conflict)
 
+    @explained("join the steps by >>", "what wraps steps")
     def wrap(steps: Step | StepList) -> StepList:
         return _enclosed(steps_of(steps), taking, freeing, {NodeKind.START}, {NodeKind.DONE})
 
@@ -103,6 +106,8 @@ def _nodes(name: LockName, on_conflict: str) -> tuple[Step, Step]:
 
 
 def _checked(function: Callable[..., Any]) -> str:
+    if not callable(function):
+        raise wrong(f"with_lock was given {function!r}", 'give it a name, as "vlan-pool:ams", or a function of State')
     check_plain(function, "with_lock(...)")
     name = getattr(function, "__name__", "<lambda>")
     return "named by State" if name == "<lambda>" else f"named by {name}"

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from stepwire.flow.binding import has_variadics
 from stepwire.flow.errors import DefinitionError
 from stepwire.flow.lists import Step, StepList
-from stepwire.flow.locations import Location, describe, location_of, location_of_author
+from stepwire.flow.locations import Location, describe, is_of_library, location_of, location_of_author
 from stepwire.flow.retry import Retry
 
 _QUEUE = re.compile(r"[A-Za-z0-9._-]{1,100}")
@@ -37,19 +37,34 @@ def check_name(name: Any, decorator: str) -> None:
     if not isinstance(name, str):
         location = location_of(name) if inspect.isfunction(name) else None
         raise wrong(f"{decorator} was given {describe(name)} instead of a name", _named(decorator), location)
-    if not name.strip() or "\0" in name:
+    if not name.strip() or not _can_be_stored(name):
         raise wrong(f"{decorator} has no name that can be shown", "write what it does in a sentence")
 
 
+def check_description(description: Any) -> None:
+    """Refuse what does not tell people what a workflow does."""
+    if not isinstance(description, str):
+        location = location_of(description) if inspect.isfunction(description) else None
+        problem = f"@workflow was given {describe(description)} instead of a description"
+        raise wrong(problem, _named("workflow"), location)
+    if not _can_be_stored(description):
+        raise wrong(f"the description {description!r} cannot be shown", "write what it does in a sentence")
+
+
 def _named(decorator: str) -> str:
-    is_decorator = decorator in {"step", "retrystep", "inputstep"}
+    is_decorator = decorator in {"step", "retrystep", "inputstep", "workflow"}
     return f'write {"@" * is_decorator}{decorator}("what it does"{"" if is_decorator else ", ..."})'
 
 
 def check_key(key: Any, argument: str) -> None:
     """Refuse what is no key of State."""
-    if not isinstance(key, str) or not key.strip() or "\0" in key:
+    if not isinstance(key, str) or not key.strip() or not _can_be_stored(key):
         raise wrong(f"{argument}={key!r} is no key of State", "give the key as a text")
+
+
+def _can_be_stored(text: str) -> bool:
+    """PostgreSQL takes neither NUL nor half of a character."""
+    return not any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def check_run(queue: Any, timeout: Any, retry: Any) -> None:
@@ -79,13 +94,15 @@ def check_queue(queue: Any) -> None:
 
 def check_callable(function: Any, use: str) -> None:
     """Refuse what is no function."""
-    if isinstance(function, (Step, StepList)) or not callable(function):
-        raise wrong(f"{use} was given {_shown(function)}", "give it a function")
+    if is_of_library(function) or not callable(function):
+        called = inspect.isgenerator(function) or inspect.isawaitable(function)
+        remedy = "give it the function without calling it" if called else "give it a function"
+        raise wrong(f"{use} was given {_shown(function)}", remedy)
 
 
 def check_hook(hook: Any, argument: str) -> None:
     """Refuse what nobody can be asked."""
-    if hook is not None and (isinstance(hook, (type, Step, StepList)) or not callable(hook)):
+    if hook is not None and (isinstance(hook, type) or is_of_library(hook) or not callable(hook)):
         raise wrong(
             f"{argument}={_shown(hook)} is no function", "give a function of the user that returns True or False"
         )
@@ -139,7 +156,7 @@ def check_predicate(predicate: Any) -> None:
 def check_assignee(assignee: Any) -> None:
     """Refuse what names nobody."""
     value = assignee.value if isinstance(assignee, Enum) else assignee
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or not value.strip() or not _can_be_stored(value):
         raise wrong(f"assignee={assignee!r} names nobody", "give a text or an Enum of texts")
 
 
@@ -179,4 +196,5 @@ def must_be_given(parameter: inspect.Parameter) -> bool:
 
 def _shown(value: Any) -> str:
     function: Callable[..., Any] | None = value if callable(value) and not isinstance(value, Step) else None
-    return repr(value) if function is None else describe(function)
+    shown = repr(value)
+    return shown if function is None and " at 0x" not in shown else describe(value)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from stepwire.flow.arguments import explained_class
 from stepwire.flow.errors import DefinitionError, GiveUp, RetryLater
 from stepwire.flow.locations import location_of_author
 
@@ -16,6 +17,7 @@ _RNG = random.SystemRandom()
 ExceptionName = type[BaseException] | str
 
 
+@explained_class("write Retry(delay_seconds=..., times=...)")
 @dataclass(frozen=True, slots=True)
 class Retry:
     """A policy of automatic retries.

@@ -7,6 +7,7 @@ from dataclasses import replace
 from enum import Enum
 from typing import Any
 
+from stepwire.flow.arguments import explained
 from stepwire.flow.lists import Step, StepList, single_step, steps_of
 from stepwire.flow.locations import location_of, location_of_author
 from stepwire.flow.mistakes import (
@@ -34,6 +35,7 @@ Function = Callable[..., Any]
 Authorizer = Callable[..., Any]
 
 
+@explained('write @step("what it does")')
 def step(
     name: str,
     *,
@@ -57,6 +59,7 @@ def step(
     return _decorator(NodeKind.STEP, name, queue, timeout, retry, retry_auth_callback)
 
 
+@explained('write @retrystep("what it does")')
 def retrystep(
     name: str,
     *,
@@ -100,6 +103,7 @@ def _decorator(
     return decorate
 
 
+@explained('write @inputstep("what it does")')
 def inputstep(
     name: str,
     assignee: str = SYSTEM_ASSIGNEE,
@@ -138,6 +142,7 @@ def inputstep(
     return decorate
 
 
+@explained('write callback_step("what it does", action, validation)')
 def callback_step(  # noqa: PLR0913 - the arguments of a callback step
     name: str,
     action_step: Step | StepList | None = None,
@@ -197,6 +202,7 @@ def _callback_part(value: Step | StepList | None, name: str, role: str) -> Step:
     return part
 
 
+@explained('write step_group("what it does", one >> two)')
 def step_group(  # noqa: PLR0913 - the arguments of a group
     name: str,
     steps: StepList | Step,
@@ -245,6 +251,7 @@ def step_group(  # noqa: PLR0913 - the arguments of a group
     )
 
 
+@explained("write conditional(predicate)(steps)")
 def conditional(predicate: Callable[[State], Any]) -> Callable[[Step | StepList], StepList]:
     """Return a wrapper: its steps run only where `predicate(state)` is true at that time, else they are skipped.
 
@@ -255,6 +262,7 @@ def conditional(predicate: Callable[[State], Any]) -> Callable[[Step | StepList]
     return _wrapper(Condition(predicate))
 
 
+@explained('write focussteps("key")(steps)')
 def focussteps(key: str) -> Callable[[Step | StepList], StepList]:
     """Return a wrapper: its steps see and change only the object under `key` of State.
 
@@ -265,6 +273,7 @@ def focussteps(key: str) -> Callable[[Step | StepList], StepList]:
     return _wrapper(focus(key))
 
 
+@explained("write steplens(get, set)(steps)")
 def steplens(get: Callable[[State], Any], set: Callable[..., Any]) -> Callable[[Step | StepList], StepList]:  # noqa: A002 - the word authors know
     """Return a wrapper: its steps see `get(state)`; State afterwards is `set(state, what they made of it)`.
 
@@ -277,6 +286,7 @@ def steplens(get: Callable[[State], Any], set: Callable[..., Any]) -> Callable[[
 
 
 def _wrapper(scope: Scope) -> Callable[[Step | StepList], StepList]:
+    @explained("join the steps by >>", "what wraps steps")
     def wrap(steps: Step | StepList) -> StepList:
         return steps_of(steps).map(lambda member: member.within(scope))
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from stepwire.flow.arguments import explained
 from stepwire.flow.binding import binder_for
 from stepwire.flow.errors import DefinitionError, StepwireError, UnknownNode
 from stepwire.flow.lists import Step, StepList, steps_of
@@ -15,12 +15,12 @@ from stepwire.flow.locations import UNKNOWN, Location, describe, location_of, lo
 from stepwire.flow.locks import LockName, with_locks
 from stepwire.flow.manifest import Manifest, ManifestNode
 from stepwire.flow.mistakes import (
+    check_description,
     check_form,
     check_hook,
     check_predicate,
     check_queue,
     check_workflow_function,
-    wrong,
 )
 from stepwire.flow.predicates import BuiltinPredicate, RunPredicate
 from stepwire.flow.retry import Retry
@@ -126,6 +126,7 @@ class Workflow:
             binder_for(form)
 
 
+@explained('write @workflow("what it does")')
 def workflow(  # noqa: PLR0913 - the arguments of a workflow
     description: str = "",
     initial_input_form: Callable[..., Any] | None = None,
@@ -152,10 +153,7 @@ def workflow(  # noqa: PLR0913 - the arguments of a workflow
     Raises:
         DefinitionError: the function does not return a list of steps that can be run.
     """
-    if not isinstance(description, str):
-        problem = f"@workflow was given {describe(description)} instead of a description"
-        location = location_of(description) if inspect.isfunction(description) else None
-        raise wrong(problem, 'write @workflow("what it does")', location)
+    check_description(description)
     check_queue(queue)
     if initial_input_form is not None:
         check_form(initial_input_form, "initial_input_form")
