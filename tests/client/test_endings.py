@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,6 +18,7 @@ from stepwire.contracts.commands import process_id_of
 from stepwire.contracts.events import process_event
 
 SECONDS = 10
+LATE_SECONDS = 0.2
 AT = "2026-01-01T12:00:00Z"
 Answers = Callable[[httpx.Request], httpx.Response]
 
@@ -62,7 +64,24 @@ def played(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answers], HttpClient]:
     return play
 
 
-def showing(processes: Iterator[dict[str, Any]], events: bytes) -> Answers:
+class SlowlyClosed(httpx.AsyncByteStream):
+    """A connection that goes on after what it has brought, and takes its time to close."""
+
+    def __init__(self, content: bytes, released: threading.Event) -> None:
+        self._content = content
+        self._released = released
+        self.closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            yield self._content
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await asyncio.to_thread(self._released.wait)
+            self.closed = True
+
+
+def showing(processes: Iterator[dict[str, Any]], events: bytes | SlowlyClosed) -> Answers:
     """Answers of a gateway that shows these one after the other, and takes every start."""
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -107,6 +126,19 @@ def test_without_an_event_loop(played: Callable[[Answers], HttpClient]) -> None:
     process_id = uuid4()
     with BlockingClient(played(showing(iter([body(process_id, "completed")]), stream(process_id)))) as client:
         assert [event.data["status"] for event in client.follow(process_id)] == ["completed"]
+
+
+def test_a_stream_is_closed_before_its_loop_is(played: Callable[[Answers], HttpClient]) -> None:
+    """What the last event leaves open is closed by tasks nobody has asked for, which a stopped loop would lose."""
+    process_id, released = uuid4(), threading.Event()
+    connection = SlowlyClosed(stream(process_id, "completed"), released)
+    late = threading.Timer(LATE_SECONDS, released.set)
+    with BlockingClient(played(showing(iter([body(process_id, "running")]), connection))) as client:
+        assert [event.type for event in client.follow(process_id)] == [process_event("completed")]
+        late.start()
+    closed = connection.closed
+    late.join()
+    assert closed
 
 
 async def test_a_start_that_is_sent_again(played: Callable[[Answers], HttpClient]) -> None:

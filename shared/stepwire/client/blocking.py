@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+CLOSE_SECONDS = 5.0
+
 
 class BlockingClient:
     """A `Client` or `HttpClient` whose methods block: it runs on an event loop of its own, in a thread.
@@ -112,10 +114,22 @@ class _LoopThread:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def end(self) -> None:
-        """Stop the loop."""
+        """Stop the loop when nothing is left to be done there."""
+        self.do(_settle())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _settle() -> None:
+    """Streams that were left halfway are closed by tasks of the loop's own: it must not stop before they have ended."""
+    await asyncio.get_running_loop().shutdown_asyncgens()
+    while left := asyncio.all_tasks() - {asyncio.current_task()}:
+        _, late = await asyncio.wait(left, timeout=CLOSE_SECONDS)
+        if late:
+            for task in late:
+                task.cancel()
+            return
 
 
 async def _next(events: AsyncIterator[CloudEvent]) -> CloudEvent | None:
