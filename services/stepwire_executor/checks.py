@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from stepwire.contracts.forms import FormVerdict
 from stepwire.data.session import StepSession, StepTransaction, use_transaction
 from stepwire.flow import forms, runner
-from stepwire.flow.errors import FormIncomplete, FormInvalid
+from stepwire.flow.errors import FormIncomplete, FormInvalid, as_error
 from stepwire.flow.free_forms import FreeForm
 from stepwire.flow.lists import Step
 from stepwire.flow.outcomes import StepError, step_error
@@ -191,6 +191,8 @@ def _run(work: Callable[[], Any], transaction: StepTransaction) -> Any:
     with use_transaction(transaction):
         try:
             return _settled(work())
+        except BaseException as raised:
+            raise as_error(raised) from raised
         finally:
             # Nothing a check writes is kept.
             if transaction.opened and isinstance(transaction.session, StepSession):
@@ -201,9 +203,19 @@ async def _run_async(work: Callable[[], Awaitable[Any]], transaction: StepTransa
     with use_transaction(transaction):
         try:
             return await work()
+        except BaseException as raised:
+            if _is_cancelled():
+                raise
+            raise as_error(raised) from raised
         finally:
             if transaction.opened and isinstance(transaction.session, AsyncSession):
                 await transaction.session.run_sync(lambda inner: inner.end())  # type: ignore[attr-defined] # a StepSession
+
+
+def _is_cancelled() -> bool:
+    """Whether who asked has given up, rather than that the author's code says so."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _settled(value: Any) -> Any:

@@ -8,7 +8,7 @@ from stepwire.contracts.reasons import Reason
 from stepwire.flow import runner
 from stepwire.flow.errors import FormIncomplete, FormInvalid
 from stepwire.flow.outcomes import StepOutcome, step_error
-from stepwire_executor.sizes import StateTooLarge
+from stepwire.flow.sizes import StateTooLarge
 from stepwire_executor.steps import Body, Execution
 
 MISSING = "a page is missing: send all pages of the form at once"

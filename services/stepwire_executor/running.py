@@ -17,6 +17,7 @@ from stepwire.flow.callbacks import CallbackRoute
 from stepwire.flow.errors import StepwireError
 from stepwire.flow.outcomes import StepOutcome, step_error
 from stepwire.flow.serialization import Delta
+from stepwire.flow.sizes import StateTooLarge, check_state, size_after
 from stepwire.flow.types import NodeKind
 from stepwire.process.walk import begun_again
 from stepwire_executor.attempts import Attempts
@@ -29,7 +30,6 @@ from stepwire_executor.publishing import Publisher
 from stepwire_executor.reports import encode
 from stepwire_executor.runs import GOES_ON, START_CHECK, Run
 from stepwire_executor.signals import Signals
-from stepwire_executor.sizes import StateTooLarge, check_state, size_after
 from stepwire_executor.steps import STEP, SUSPEND, Body, Done, Execution, Verdict, Workshop
 from stepwire_executor.transactions import DatabaseAway
 

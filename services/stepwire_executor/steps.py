@@ -22,11 +22,11 @@ from stepwire.flow.callbacks import CallbackRoute
 from stepwire.flow.context import StepContext, use_context
 from stepwire.flow.outcomes import StepOutcome, step_error
 from stepwire.flow.retry import Retry
+from stepwire.flow.sizes import StateTooLarge, check_record, check_state, size_after
 from stepwire_executor.leases import Leases
 from stepwire_executor.plans import NodePlan
 from stepwire_executor.reports import Reports, encode
 from stepwire_executor.runs import GOES_ON, Run
-from stepwire_executor.sizes import StateTooLarge, check_record, check_state, size_after
 from stepwire_executor.transactions import Ending, Finisher, Mishap, Sessions, mishap_of
 
 if TYPE_CHECKING:

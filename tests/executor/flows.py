@@ -7,7 +7,7 @@ import contextlib
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
 from sqlalchemy import text
@@ -265,6 +265,45 @@ def not_mallory(user: str | None) -> bool:
 def with_form() -> StepList:
     """Start with a form."""
     return init >> add_one >> done
+
+
+class Way(FormPage):
+    """How to end."""
+
+    way: str
+
+
+def _raised(way: str) -> BaseException:
+    return {"exit": SystemExit(3), "cancel": asyncio.CancelledError()}[way]
+
+
+def leaving_form() -> Generator[type[FormPage], Any, State]:
+    """End as a form should not."""
+    page = yield Way
+    raise _raised(page.way)
+
+
+async def leaving_form_async() -> AsyncGenerator[type[FormPage], Any]:
+    """End as a form should not."""
+    page = yield Way
+    raise _raised(page.way)
+
+
+def first_of_nobody(user: str | None) -> bool:
+    """Look for a user of this name where there are none."""
+    return bool(user != "nobody" or next(iter([])))
+
+
+@workflow("Leaves", initial_input_form=leaving_form, authorize_callback=first_of_nobody)
+def leaving() -> StepList:
+    """Start with a form."""
+    return init >> done
+
+
+@workflow("Leaves, async", initial_input_form=leaving_form_async)
+def leaving_async() -> StepList:
+    """Start with an async form."""
+    return init >> done
 
 
 @workflow("Takes the lock")

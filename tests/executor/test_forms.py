@@ -73,6 +73,21 @@ async def test_the_pages_of_an_input_get_their_verdict(harness: Harness) -> None
     assert verdicts == ["next_page", "complete", "invalid", "not_allowed", "failed", "unserved", "unserved"]
 
 
+async def test_a_form_that_would_end_the_program_is_refused(harness: Harness) -> None:
+    """The executor goes on: plain and async forms, and a hook that raises what cannot be handed on."""
+    async with harness.executor(), harness.tail("forms.replies") as replies:
+        asked = [(name, way) for name in ("leaving", "leaving_async") for way in ("exit", "cancel")]
+        left = [await ask(harness, replies, workflow=name, user_inputs=[{"way": way}]) for name, way in asked]
+        stopped = await ask(harness, replies, workflow="leaving", user="nobody")
+    told = ["it raised SystemExit, which is no error", "it raised CancelledError, which is no error"] * 2
+    assert [reply.verdict for reply in left] == ["failed"] * 4
+    assert [str(reply.detail).partition(":")[0] for reply in left] == told
+    assert (stopped.verdict, stopped.detail) == (
+        "not_allowed",
+        "it raised StopIteration, which is no error: raise an exception of another class",
+    )
+
+
 async def test_expired_and_illegible_requests_cost_nobody_else_an_answer(harness: Harness) -> None:
     """An expired one is skipped, an illegible one put aside, the next is answered."""
     topic = harness.settings.topic("forms.requests")

@@ -18,10 +18,10 @@ from stepwire.data.claims import Claimed
 from stepwire.flow.outcomes import StepError, StepOutcome
 from stepwire.flow.registry import Registry
 from stepwire.flow.serialization import Delta, fold
+from stepwire.flow.sizes import size_after
 from stepwire_executor.plans import WorkflowPlan
 from stepwire_executor.reports import Reports, encode
 from stepwire_executor.runs import Run, make_run
-from stepwire_executor.sizes import size_after
 from tests.executor.harness import FLOWS
 
 VALUES = st.recursive(

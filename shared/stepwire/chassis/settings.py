@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from stepwire.chassis.errors import SettingsError
+from stepwire.flow.sizes import STATE_MAX_BYTES
 
 PREFIX = "STEPWIRE_"
 ENV_FILE = "STEPWIRE_ENV_FILE"
@@ -82,7 +83,7 @@ class Settings(BaseSettings):
     retention_days_claims: Seconds = 1.0
     retention_days_notes: Seconds = 30.0
     retention_days_tasks: Seconds = 30.0
-    state_max_bytes: Count = 2 * 1024 * 1024
+    state_max_bytes: Count = STATE_MAX_BYTES
     inline_state_bytes: Count = 256 * 1024
     body_max_bytes: Count = 1024 * 1024
     form_timeout_seconds: Seconds = 5.0

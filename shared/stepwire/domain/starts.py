@@ -7,7 +7,9 @@ from uuid import UUID
 
 from stepwire.contracts.commands import StartProcess, process_id_of
 from stepwire.data import db
+from stepwire.flow.arguments import unknown_argument
 from stepwire.flow.context import current
+from stepwire.flow.serialization import dump, load
 
 
 def start_process(workflow: str, user_inputs: list[dict[str, Any]] | None = None, **fields: Any) -> UUID:
@@ -25,16 +27,21 @@ def start_process(workflow: str, user_inputs: list[dict[str, Any]] | None = None
 
     Raises:
         NotInStep: no step is running here.
+        DefinitionError: there is no such field.
+        SerializationError: a page holds what cannot be stored.
         pydantic.ValidationError: a field cannot be used.
     """
     step, transaction = current.context, db.transaction
+    unknown = next((name for name in fields if name not in StartProcess.model_fields), None)
+    if unknown is not None:
+        raise unknown_argument("start_process()", unknown, list(StartProcess.model_fields))
     number = len(transaction.starts) + 1
     command = StartProcess(
         **{
             "command_id": f"{step.process_id}/{step.node}/{step.attempt}/{number}",
             "source": f"process {step.process_id}",
             "workflow": workflow,
-            "user_inputs": user_inputs or [],
+            "user_inputs": load(dump(user_inputs or [], "user_inputs")),
             "reporter": step.reporter,
             "traceparent": step.traceparent,
             # Nobody is there to start it again when the engine runs.

@@ -66,11 +66,12 @@ def _mistake(
         unknown = next((name for name in kwargs if name not in signature.parameters), None)
         if unknown is None:
             return DefinitionError(f"{shown}: {error}", remedy, location_of_author())
-        known = [name for name in signature.parameters if name != "self"]
-        return DefinitionError(f"{shown} has no argument {unknown!r}", _instead(unknown, known), location_of_author())
+        return unknown_argument(shown, unknown, [name for name in signature.parameters if name != "self"])
     return None
 
 
-def _instead(unknown: str, known: list[str]) -> str:
+def unknown_argument(shown: str, unknown: str, known: list[str]) -> DefinitionError:
+    """Return the error for an argument that is not among those `known`, with the one that was probably meant."""
     alike = get_close_matches(unknown, known, n=1, cutoff=_ALIKE)
-    return f"did you mean {alike[0]}=?" if alike else f"it takes {', '.join(known)}"
+    remedy = f"did you mean {alike[0]}=?" if alike else f"it takes {', '.join(known)}"
+    return DefinitionError(f"{shown} has no argument {unknown!r}", remedy, location_of_author())

@@ -84,6 +84,20 @@ def _told(error: dict[str, Any]) -> str:
     return f"{' -> '.join(places)}: {error['msg']}" if places else str(error["msg"])
 
 
+class NotAnError(StepwireError):
+    """A form, predicate or hook raised what ends a program or a task, as `sys.exit()` does."""
+
+    def __init__(self, raised: BaseException) -> None:
+        super().__init__(f"it raised {type(raised).__name__}, which is no error: raise an exception of another class")
+
+
+def as_error(raised: BaseException) -> Exception:
+    """Return what an author's code raised, so that nothing that waits for it takes it for its own end."""
+    if isinstance(raised, Exception) and not isinstance(raised, StopIteration):
+        return raised
+    return NotAnError(raised)
+
+
 class RetryLater(StepwireError):  # noqa: N818
     """Raised by a step: run this step again after `after_seconds`, whatever its policy says about delays."""
 

@@ -11,6 +11,8 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+import orjson
+
 from stepwire.contracts.commands import AnyCommand, Command, StartProcess, content_hash, process_id_of
 from stepwire.contracts.reasons import Reason
 from stepwire.contracts.steps import RunEnded
@@ -18,6 +20,7 @@ from stepwire.contracts.tokens import derive_key
 from stepwire.flow.predicates import BuiltinPredicate
 from stepwire.flow.registry import Registry
 from stepwire.flow.retry import Retry
+from stepwire.flow.sizes import STATE_MAX_BYTES
 from stepwire.flow.workflows import Workflow
 from stepwire.process import Decision, Process, accept_start, advance
 from stepwire.process.advance import Event
@@ -49,6 +52,7 @@ class Core:
         given: Any,
         *,
         background: bool = False,
+        state_max_bytes: int = STATE_MAX_BYTES,
     ) -> None:
         self.now = datetime.now(UTC)
         self.records: dict[UUID, Record] = {}
@@ -61,7 +65,7 @@ class Core:
         self.under_way = 0
         self.changed = threading.Condition(threading.RLock())
         self._background = background
-        self._tools = Tools(self.sessions, self.failures, default_retry, is_ours=self._is_ours)
+        self._tools = Tools(self.sessions, self.failures, default_retry, state_max_bytes, is_ours=self._is_ours)
         self._runs: deque[UUID] = deque()
         self._held: list[StartProcess] = []
         self._given: dict[str, Given] = {}
@@ -164,7 +168,10 @@ class Core:
         process = record.process
         place = (parent_of(process.node), process.attempt)
         if process.status is Status.AWAITING_CALLBACK and (early := record.early.pop(place, None)) is not None:
-            self.apply(record, CallbackArrived(*place, early.payload, early.body_hash, SOURCE))
+            size = len(orjson.dumps(early.payload))
+            too_large = process.state_bytes + size > self._tools.state_max_bytes
+            arrived = CallbackArrived(*place, early.payload, early.body_hash, SOURCE, size, too_large=too_large)
+            self.apply(record, arrived)
 
     # time
 

@@ -31,6 +31,7 @@ from stepwire.flow.locations import describe
 from stepwire.flow.registry import Registry
 from stepwire.flow.retry import RETRYSTEP_DEFAULT, Retry
 from stepwire.flow.serialization import dump, load
+from stepwire.flow.sizes import STATE_MAX_BYTES
 from stepwire.flow.workflows import Workflow
 from stepwire.process.holding import has_not_begun, in_line
 from stepwire.process.model import RETRYABLE, Status, subscription_lock
@@ -44,7 +45,8 @@ from stepwire.testing.records import Record
 class InMemory:
     """An engine that runs everything at once, in the caller's thread, with a clock that can be skipped.
 
-    Nothing is measured: neither the limits of sizes nor those of a step's time hold here, but callbacks time out.
+    Of limits that of State's size holds here, neither those of requests and records nor those of a step's time;
+    callbacks time out.
 
     Args:
         workflows: What can be started; `start` also takes a workflow that is not among them.
@@ -56,9 +58,10 @@ class InMemory:
         now: Where the clock begins; None: at the present.
         background: Whether steps run in threads of their own, so that the test goes on while they do; `idle` says
             when they have ended.
+        state_max_bytes: How large State may be, as STEPWIRE_STATE_MAX_BYTES says elsewhere.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the settings of an engine
         self,
         workflows: Iterable[Workflow] = (),
         *,
@@ -67,9 +70,12 @@ class InMemory:
         default_retry: Retry = RETRYSTEP_DEFAULT,
         now: datetime | None = None,
         background: bool = False,
+        state_max_bytes: int = STATE_MAX_BYTES,
     ) -> None:
         known = [_workflow(one) for one in workflows]
-        self._core = Core(known, subscriptions, default_retry, session, background=background)
+        self._core = Core(
+            known, subscriptions, default_retry, session, background=background, state_max_bytes=state_max_bytes
+        )
         self._core.now = now or self._core.now
 
     @property
@@ -134,8 +140,9 @@ class InMemory:
 
         Raises:
             Refused: this node has not failed.
+            Misuse: the state holds what JSON cannot.
         """
-        self._order(SkipStep, process_id, node=node, state=state or {}, **fields)
+        self._order(SkipStep, process_id, node=node, state=_sent({} if state is None else state), **fields)
 
     def note(self, process_id: UUID, note: str, *, user: str | None = None) -> None:
         """Attach a note."""

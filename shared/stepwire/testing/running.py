@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -12,12 +13,13 @@ import orjson
 
 from stepwire.contracts.base import encode
 from stepwire.contracts.commands import StartProcess
+from stepwire.contracts.reasons import Reason
 from stepwire.contracts.steps import AnyResult, EngineNodeReached, RunEnded, StepProgressed, StepReported, decode_result
 from stepwire.contracts.tokens import callback_route, make_token
 from stepwire.flow import forms, runner
 from stepwire.flow.callbacks import CallbackRoute
 from stepwire.flow.context import StepContext, use_context
-from stepwire.flow.errors import FormIncomplete, FormInvalid
+from stepwire.flow.errors import FormIncomplete, FormInvalid, as_error
 from stepwire.flow.lists import Step
 from stepwire.flow.locks import lock_name
 from stepwire.flow.manifest import ManifestNode
@@ -25,6 +27,7 @@ from stepwire.flow.outcomes import StepOutcome, step_error
 from stepwire.flow.predicates import PredicateContext, RunPredicateFail, evaluate_predicate, is_authorized
 from stepwire.flow.retry import Retry
 from stepwire.flow.serialization import Delta, fold
+from stepwire.flow.sizes import STATE_MAX_BYTES, StateTooLarge, check_state
 from stepwire.flow.types import NodeKind, State
 from stepwire.flow.workflows import Workflow
 from stepwire.process.model import START_CHECK, Process, parent_of, subscription_of, top_of
@@ -38,6 +41,9 @@ NEVER = datetime.min.replace(tzinfo=UTC)
 NOT_KEPT = frozenset({"failed", "waiting", "rejected", "suspend"})
 """Results of steps whose transaction is rolled back."""
 GOES_ON = frozenset({"success", "skipped"})
+RAISED = (Exception, SystemExit, asyncio.CancelledError)
+"""What an author's code may raise as the outcome of its step; the rest ends the test: Ctrl-C, a failed assertion of
+pytest's own."""
 MISSING_PAGE = "a page is missing: send all pages of the form at once"
 
 
@@ -56,6 +62,7 @@ class Tools:
     sessions: Sessions
     failures: Failures
     default_retry: Retry
+    state_max_bytes: int = STATE_MAX_BYTES
     now: datetime = NEVER
     show: Callable[[AnyResult], object] = bool
     is_ours: Callable[[Process], bool] = bool
@@ -84,7 +91,7 @@ class Run:
     def execute(self) -> Iterator[AnyResult]:
         """The results in the order in which an executor would send them."""
         if self.node == START_CHECK:
-            yield self._report(START_CHECK, *self._start_check())
+            yield self._report(START_CHECK, *self._measured(*self._start_check(), refuse=True))
             return
         if self.process.asking:
             yield self._may_retry()
@@ -103,8 +110,8 @@ class Run:
         user = self.given.user if self.given is not None else None
         try:
             allowed = settle(is_authorized(step.retry_auth_callback, user))
-        except Exception as error:  # noqa: BLE001 - a hook that breaks has not said yes
-            return self._report(self.node, *_refused("not_allowed", step_error(error).message))
+        except RAISED as error:
+            return self._report(self.node, *_refused("not_allowed", step_error(as_error(error)).message))
         if not allowed:
             return self._report(self.node, *_refused("not_allowed", f"{user} may not do this"))
         return RunEnded(**self._head(self.node), reason="allowed")
@@ -116,7 +123,7 @@ class Run:
                 self._place_payload()
                 skipped = self._skipped(step)
                 result = self._perform(step, work, granted=granted) if skipped is None else None
-            except Exception as error:  # noqa: BLE001 - whatever an author's code raises is the outcome of its step
+            except RAISED as error:
                 result = self._report(self.node, self._conclude_error(step, error))
         if result is not None:
             return result
@@ -138,7 +145,7 @@ class Run:
         if step.kind.is_engine and not granted:
             return self._engine_node(condition=True)
         self.tools.failures.meet(self.workflow, self.node)
-        outcome, fault = self._outcome(step)
+        outcome, fault = self._measured(*self._outcome(step), refuse=step.kind is NodeKind.INPUT)
         if outcome.status not in NOT_KEPT and self.tools.is_ours(self.process):
             self.starts += work.keep()
         return self._report(self.node, outcome, fault)
@@ -149,6 +156,21 @@ class Run:
         if step.kind is NodeKind.INPUT:
             return self._input(step)
         return self._step(step), None
+
+    def _measured(
+        self, outcome: StepOutcome, fault: dict[str, Any] | None, *, refuse: bool
+    ) -> tuple[StepOutcome, dict[str, Any] | None]:
+        """What an executor makes of it: State that would be too large fails a step, and refuses what was given."""
+        try:
+            check_state(self.state, self._bytes_after(outcome), outcome.delta, self.tools.state_max_bytes)
+        except StateTooLarge as error:
+            if refuse:
+                return _refused(Reason.TOO_LARGE, str(error))
+            return StepOutcome("failed", error=step_error(error)), None
+        return outcome, fault
+
+    def _bytes_after(self, outcome: StepOutcome) -> int:
+        return len(orjson.dumps(fold(self.state, outcome.delta)))
 
     def _locked(self, step: Step) -> StepOutcome:
         """The lock is taken: keep the subscription as it was before anything is done to it."""
@@ -172,11 +194,11 @@ class Run:
                 returned = settle(runner.call_async(step, self.state, callback))
             else:
                 returned = runner.call_sync(step, self.state, callback)
-        except Exception as error:  # noqa: BLE001 - as above
+        except RAISED as error:
             return self._conclude_error(step, error, callback)
         return runner.conclude(step, self.state, returned, callback)
 
-    def _conclude_error(self, step: Step, error: Exception, callback: CallbackRoute | None = None) -> StepOutcome:
+    def _conclude_error(self, step: Step, error: BaseException, callback: CallbackRoute | None = None) -> StepOutcome:
         return runner.conclude_error(
             step, error, self.attempt, default_retry=self.tools.default_retry, callback=callback
         )
@@ -201,8 +223,8 @@ class Run:
                 return refused or self._filled(given)
             except (FormIncomplete, FormInvalid) as error:
                 return _refused_pages(error)
-            except Exception as error:  # noqa: BLE001 - an author's form may raise anything; its sender is told
-                return _refused("invalid_input", step_error(error).message)
+            except RAISED as error:
+                return _refused("invalid_input", step_error(as_error(error)).message)
 
     def _filled(self, given: Given) -> tuple[StepOutcome, dict[str, Any] | None]:
         context = {
@@ -215,8 +237,8 @@ class Run:
         asked = PredicateContext(self.workflow, reporter=self.process.reporter or "", state={**filled, **context})
         try:
             verdict = settle(evaluate_predicate(asked))
-        except Exception as error:  # noqa: BLE001 - as above
-            return _refused("predicate_failed", step_error(error).message)
+        except RAISED as error:
+            return _refused("predicate_failed", step_error(as_error(error)).message)
         if isinstance(verdict, RunPredicateFail):
             return _refused("predicate_failed", verdict.message)
         return StepOutcome("success", Delta(filled)), None
@@ -281,7 +303,7 @@ class Run:
             "completed_at": self.tools.now,
             "executor": EXECUTOR,
             "delta": delta.to_json() if outcome.status in GOES_ON else outcome.delta.to_json(),
-            "state_bytes": len(orjson.dumps(fold(self.state, outcome.delta))),
+            "state_bytes": self._bytes_after(outcome),
             "error": error,
             "process_status": outcome.process_status,
             "retry_after_seconds": outcome.retry_after_seconds,
@@ -306,8 +328,8 @@ def _unauthorized(
 ) -> tuple[StepOutcome, dict[str, Any] | None] | None:
     try:
         allowed = settle(is_authorized(hook, user))
-    except Exception as error:  # noqa: BLE001 - a hook that breaks has not said yes
-        return _refused("not_allowed", step_error(error).message)
+    except RAISED as error:
+        return _refused("not_allowed", step_error(as_error(error)).message)
     return None if allowed else _refused("not_allowed", f"{user or 'an unknown user'} may not do this")
 
 

@@ -10,6 +10,8 @@ from stepwire.flow.errors import StepwireError
 from stepwire.flow.serialization import Delta, fold
 from stepwire.flow.types import State
 
+STATE_MAX_BYTES = 2 * 1024 * 1024
+"""How large State may be where nobody says otherwise."""
 _OVERHEAD = 4
 """Quotes, colon and comma of one member."""
 
