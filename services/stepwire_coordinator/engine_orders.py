@@ -23,15 +23,19 @@ SET paused = :paused, changed_at = clock_timestamp(), changed_by = :by
 NOTIFY_ENGINE = text("SELECT pg_notify('stepwire_engine', :word)")
 # One command per task: each is answered by itself, and one bad process stops no other.
 RESUME_TASKS = text("""
-INSERT INTO stepwire_engine.commands (command_id, type, process_id, content_hash, body)
-SELECT :prefix || process_id, 'ResumeProcess', process_id, sha256(b), b
-FROM (
-    SELECT process_id, convert_to(json_build_object('type', 'ResumeProcess', 'command_id',
-        :prefix || process_id, 'process_id', process_id, 'source', CAST(:by AS text))::text, 'UTF8') AS b
-    FROM stepwire_engine.processes
-    WHERE is_task AND status IN ('failed', 'waiting', 'api_unavailable', 'inconsistent_data')
-) AS tasks
-ON CONFLICT DO NOTHING
+WITH told AS (
+    INSERT INTO stepwire_engine.commands (command_id, type, process_id, content_hash, body)
+    SELECT :prefix || process_id, 'ResumeProcess', process_id, sha256(b), b
+    FROM (
+        SELECT process_id, convert_to(json_build_object('type', 'ResumeProcess', 'command_id',
+            :prefix || process_id, 'process_id', process_id, 'source', CAST(:by AS text))::text, 'UTF8') AS b
+        FROM stepwire_engine.processes
+        WHERE is_task AND status IN ('failed', 'waiting', 'api_unavailable', 'inconsistent_data')
+    ) AS tasks
+    ON CONFLICT DO NOTHING
+    RETURNING 1
+)
+SELECT count(*) FROM told
 """)
 RESUMING = text("""
 SELECT EXISTS (SELECT 1 FROM stepwire_engine.commands
@@ -62,9 +66,10 @@ async def resume_all(tx: Transaction, command: ResumeAll) -> None:
         tx.ledger.answer(Answer(command.command_id, False, Reason.WRONG_STATUS, detail), None)  # noqa: FBT003
         return
     digest = hashlib.sha256(command.command_id.encode()).hexdigest()[:32]
-    await tx.connection.execute(RESUME_TASKS, {"prefix": f"{RESUME_MARK}{digest}:", "by": command.source})
+    values = {"prefix": f"{RESUME_MARK}{digest}:", "by": command.source}
+    resumed = (await tx.connection.execute(RESUME_TASKS, values)).scalar_one()
     await tx.connection.execute(NOTIFY_COMMANDS)
-    tx.ledger.answer(Answer(command.command_id, accepted=True), None)
+    tx.ledger.answer(Answer(command.command_id, accepted=True, count=resumed), None)
 
 
 async def set_in_sync(tx: Transaction, command: SetInSync) -> None:

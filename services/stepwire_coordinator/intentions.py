@@ -155,6 +155,7 @@ def _repeat(tx: Transaction, command_id: str, standing: Standing) -> None:
         told.get("detail"),
         tuple(told.get("errors", ())),
         UUID(told["holder"]) if told.get("holder") else None,
+        told.get("count"),
     )
     given = FinalAnswer(answer, process_id, standing.reply_to, False, standing.answer_id)  # noqa: FBT003
     tx.ledger.answers.append(given)

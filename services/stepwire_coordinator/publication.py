@@ -71,6 +71,8 @@ def answer_data(given: FinalAnswer) -> dict[str, Any]:
     data: dict[str, Any] = {"command_id": answer.command_id}
     if given.process_id is not None:
         data["process_id"] = str(given.process_id)
+    if answer.count is not None:
+        data["count"] = answer.count
     if answer.accepted:
         return data
     data |= {"reason": str(answer.reason), "detail": answer.detail}

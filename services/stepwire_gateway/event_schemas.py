@@ -11,10 +11,11 @@ from stepwire.contracts import events
 
 
 class CommandAccepted(BaseModel):
-    """The command was accepted; of a start: as this process."""
+    """The command was accepted; of a start: as this process; `count` is how many tasks a ResumeAll retries."""
 
     command_id: str
     process_id: UUID | None = None
+    count: int | None = None
 
 
 class FieldError(BaseModel):

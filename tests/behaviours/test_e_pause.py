@@ -225,9 +225,11 @@ def test_e34_http_says_how_many(http: HttpDoor, live: Live) -> None:
     there = live.sql(
         "SELECT count(*) FROM stepwire_engine.processes WHERE is_task AND status = ANY (%s)", list(statuses)
     )
-    answer = live.request("PUT", "/api/processes/resume-all")
+    headers = {"Idempotency-Key": f"resume-all-{uuid4()}"}
+    answer = live.request("PUT", "/api/processes/resume-all", headers=headers)
     assert (answer.status_code, answer.json()) == (200, {"count": there[0][0]})
     http.wait(process_id, "completed")
+    assert live.request("PUT", "/api/processes/resume-all", headers=headers).json() == {"count": there[0][0]}
 
 
 def test_e34_a_second_call_is_refused_while_one_runs(door: HttpDoor | KafkaDoor, live: Live) -> None:

@@ -115,7 +115,8 @@ async def test_resume_all_retries_the_tasks_that_failed(topics: Settings) -> Non
         await stage.offer(task.manifest)
         plain, _ = await _fail(stage, "two_steps")
         failed = [await _fail(stage, "task") for _ in range(3)]
-        await stage.event("command.accepted", await stage.command("ResumeAll"))
+        command_id = await stage.command("ResumeAll")
+        assert (await stage.event("command.accepted", command_id))["data"]["count"] == 3
         for process_id, epoch in failed:
             again = await stage.run_of(process_id, after_epoch=epoch)
             assert again["attempt"] == 2
@@ -124,6 +125,8 @@ async def test_resume_all_retries_the_tasks_that_failed(topics: Settings) -> Non
             "SELECT count(*) FROM stepwire_engine.commands WHERE command_id LIKE 'resume-all:%' AND status = 'accepted'"
         )
         await stage.until(sql, 3)
+        await stage.command("ResumeAll", command_id=command_id)
+        assert (await stage.event("command.accepted", command_id, count=2))["data"]["count"] == 3
         await _write(stage, ResumeProcess(command_id="resume-all:x:1", process_id=uuid4()), status="held")
         refused = await stage.event("command.rejected", await stage.command("ResumeAll"))
         assert refused["data"]["reason"] == "wrong_status"

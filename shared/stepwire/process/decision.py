@@ -45,7 +45,7 @@ class Emission:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The one final answer to a command."""
+    """The one final answer to a command; `count` says how many tasks a ResumeAll concerns."""
 
     command_id: str
     accepted: bool
@@ -53,6 +53,7 @@ class Answer:
     detail: str | None = None
     errors: tuple[dict[str, Any], ...] = ()
     holder: UUID | None = None
+    count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
