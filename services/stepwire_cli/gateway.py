@@ -108,6 +108,9 @@ class Gateway:
     def _reached(self) -> Iterator[None]:
         try:
             yield
+        except UnicodeEncodeError as error:
+            why = "a header takes ASCII only" if error.encoding == "ascii" else "it is no text in UTF-8"
+            raise WrongUsage(f"{error.object[error.start : error.end]!r} cannot be sent: {why}.") from error
         except httpx.InvalidURL as error:
             raise WrongUsage(f"{self.url!r} is no address of a gateway: {error}.") from error
         except httpx.TransportError as error:

@@ -75,7 +75,7 @@ def test_questions_are_asked_page_by_page(stepwire: Cli) -> None:
     typed = "ams-3\n2\n99\n\n3\nnobody\n\n\nnoc@example.net\n"
     done = stepwire("start", "order_ports", "--json", typed=typed)
     assert done.code == 0, done.err
-    assert "'ams-3' is none of the choices; did you mean ams-1?" in done.err
+    assert "'ams-3' is none of the choices; did you mean ams-1?\n" in done.err
     assert "ports: Input should be less than or equal to 48" in done.err
     assert "Who is told when 3 ports are there" in done.err
     assert "email: String should match pattern '@'" in done.err
@@ -90,6 +90,12 @@ def test_questions_are_asked_page_by_page(stepwire: Cli) -> None:
         (("hello?hold=true",), 1, "there is no workflow 'hello?hold=true'"),
         (("../hello",), 1, "there is no workflow '../hello'"),
         (("hello", "{"), 2, "PAGES is no JSON at line 1, column 2, near '{'"),
+        (("order_ports", '[{"site": "ams-1", "ports": NaN}]'), 2, "PAGES cannot be sent: NaN is no number in JSON."),
+        (("order_ports", '[{"site": "\\ud800"}]'), 2, "cannot be sent: it is no text in UTF-8."),
+        (("order_ports", "[" * 100_000), 2, "PAGES cannot be sent: it is nested too deeply."),
+        (("order_ports", '[{"ports": ' + "1" * 5000 + "}]"), 2, "PAGES cannot be sent: Exceeds the limit"),
+        (("hello", "--command-id", "caf\u00e9"), 2, "'\u00e9' cannot be sent: a header takes ASCII only."),
+        (("hello", "--label", "a:\udcff"), 2, "cannot be sent: it is no text in UTF-8."),
         (("hello", "[1]"), 2, "PAGES must be a JSON list with one object per page"),
         (("hello", "no-such-file"), 2, "neither JSON nor a file that can be read: No such file or directory"),
         (("hello", "--label", "order"), 2, "--label 'order' is not written as name:value"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,22 @@ def read_answer(question: Question, text: str) -> Any:
     if text == "" and question.nullable:
         return None
     return _READERS[question.kind](question, text)
+
+
+def parsed(text: str) -> Any:
+    """The JSON value in `text`.
+
+    Raises:
+        ValueError: it is none; NaN and the infinities are none either.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON")
 
 
 def as_text(question: Question, value: Any) -> str:
@@ -54,9 +71,12 @@ def _integer(_: Question, text: str) -> int:
 
 def _number(_: Question, text: str) -> float:
     try:
-        return float(text)
+        number = float(text)
     except ValueError as error:
         raise NotAnAnswerError(f"{text!r} is no number") from error
+    if not math.isfinite(number):
+        raise NotAnAnswerError(f"{text!r} is no number that can be sent")
+    return number
 
 
 def _boolean(_: Question, text: str) -> bool:
@@ -98,7 +118,7 @@ def _object(question: Question, text: str) -> Any:
 
 def _json(_: Question, text: str) -> Any:
     try:
-        return json.loads(text)
+        return parsed(text)
     except ValueError as error:
         if text.lstrip().startswith(("[", "{")):
             raise NotAnAnswerError(f"this is no JSON: {error}") from error

@@ -77,7 +77,8 @@ class Terminal:
             try:
                 return self._accepted(question, text)
             except NotAnAnswerError as error:
-                self.complain(f"{error}.")
+                words = str(error)
+                self.complain(words if words.endswith("?") else f"{words}.")
 
     def _accepted(self, question: Question, text: str) -> Any:
         """The value of `text`; nothing is an answer where the default is nothing, or a text may be empty."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stepwire_cli.errors import WrongUsage
+from stepwire_cli.forms.answers import parsed
 
 Pages = list[dict[str, Any]]
 
@@ -49,12 +50,14 @@ def read_json(text: str, name: str) -> Any:
         WrongUsage: it is none; the sentence says where it stops to be.
     """
     try:
-        return json.loads(text)
+        return parsed(text)
     except json.JSONDecodeError as error:
         line = text.splitlines()[error.lineno - 1] if text else ""
         excerpt = line[max(error.colno - 21, 0) : error.colno + 19]
         at = f"line {error.lineno}, column {error.colno}"
         raise WrongUsage(f"{name} is no JSON at {at}, near {excerpt!r}: {error.msg}.") from error
+    except ValueError as error:
+        raise WrongUsage(f"{name} cannot be sent: {error}.") from error
 
 
 def read_pairs(texts: Sequence[str] | None, separator: str, option: str) -> dict[str, str]:
