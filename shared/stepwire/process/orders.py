@@ -8,7 +8,7 @@ from stepwire.flow.manifest import ManifestNode
 from stepwire.flow.types import NodeKind
 from stepwire.process.decision import Decision, InputGiven
 from stepwire.process.draft import Draft
-from stepwire.process.model import FINISHED, RETRYABLE, START_CHECK, Process, Status, parent_of, top_of
+from stepwire.process.model import FINISHED, RETRYABLE, START_CHECK, Process, Status, parent_of
 from stepwire.process.starting import refuse_start
 from stepwire.process.walk import begun_again, go_on, retried
 
@@ -112,9 +112,8 @@ def _why_not_skip(process: Process, command: SkipStep) -> str | None:
         return f"somebody is just being asked whether process {process.id} may be retried"
     if process.status not in RETRYABLE or process.node == START_CHECK:
         return f"process {process.id} is {process.status.value}; only a failed step can be skipped"
-    top = top_of(process.node)
-    if command.node not in (top, process.node):
-        return f"process {process.id} failed in node {top}, not in {command.node}"
+    if not f"{process.node}.".startswith(f"{command.node}."):
+        return f"process {process.id} failed in node {process.node}, not in {command.node}"
     if _by_hand(process, command).kind in {NodeKind.LOCK, NodeKind.ACQUIRE}:
         # Whoever goes on would believe that it is taken.
         return f"node {command.node} takes a lock, which nobody can do by hand; retry it instead of skipping it"

@@ -163,10 +163,16 @@ def test_a_group_skipped_by_hand_is_left() -> None:
 
 @pytest.mark.parametrize(
     ("failed", "named", "row", "after"),
-    [("2.3.1", "2.3.1", "2.3.1", "2.3.2"), ("2.4", "2.4", "2.4", "3"), ("2.2.2", "2.2.2", "2.2", "2.3.1")],
+    [
+        ("2.3.1", "2.3.1", "2.3.1", "2.3.2"),
+        ("2.3.1", "2.3", "2.3", "2.4"),
+        ("2.4", "2.4", "2.4", "3"),
+        ("2.2.2", "2.2.2", "2.2", "2.3.1"),
+        ("2.2.1", "2.2", "2.2", "2.3.1"),
+    ],
 )
 def test_a_sub_step_skipped_by_hand_is_left(failed: str, named: str, row: str, after: str) -> None:
-    """The rest of its group follows; of a callback step it is all of it."""
+    """The rest of its group follows; of a callback step or an inner group that is named, it is all of it."""
     process = failed_at(DEEP, failed, attempt=2)
     decision = decided(process, skip(process, named, state={"a": 1}))
     assert logged(decision)[0] == (row, "skipped")

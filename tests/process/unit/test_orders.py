@@ -301,7 +301,7 @@ def test_every_kind_of_failure_can_be_skipped(status: Status) -> None:
         (process_at(flows.plain, "2", status=Status.ABORTED), "2", "is aborted; only a failed step can be skipped"),
         (failed_at(flows.checked, "0"), "0", "is failed; only a failed step can be skipped"),
         (failed_at(flows.plain, "2"), "3", "failed in node 2, not in 3"),
-        (failed_at(flows.calling, "3.2"), "3.1", "failed in node 3, not in 3.1"),
+        (failed_at(flows.calling, "3.2"), "3.1", "failed in node 3.2, not in 3.1"),
     ],
 )
 def test_skip_of_anything_else_is_refused(process: Process, node: str, detail: str) -> None:
