@@ -151,6 +151,22 @@ def test_nothing_starts_while_the_engine_is_paused() -> None:
     assert (result.status, engine.status(held)) == ("suspended", "awaiting_callback")
 
 
+def test_what_is_asked_of_a_start_that_is_held_waits_as_long() -> None:
+    """It happens when the start does, before anything runs; another process is as unknown as ever."""
+    engine = InMemory()
+    engine.pause()
+    held = engine.start(waiting, hold=True)
+    engine.note(held, "not this one", user="jane")
+    engine.abort(held, user="jane", reason="too late")
+    with pytest.raises(Refused, match="unknown_process"):
+        engine.abort(uuid4())
+    engine.unpause()
+    assert (engine.status(held), [note.body["note"] for note in engine.records[held].notes]) == (
+        "aborted",
+        ["not this one"],
+    )
+
+
 def test_abort_wins_against_a_step_that_is_just_running() -> None:
     """Its late result is a note, never progress, and nothing follows."""
     engine = InMemory()

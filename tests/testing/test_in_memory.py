@@ -222,7 +222,8 @@ def test_the_route_that_was_handed_out_is_the_one_awaited() -> None:
     """Any other is refused; a repeat changes nothing, another body is refused."""
     result = ordered()
     route = extract_state(result)["handed_out"][::-1]
-    for wrong in (f"{route}x", "nonsense", route.replace("callback/", "callback/A")):
+    of_another = route.replace(str(result.process_id), str(uuid4()))
+    for wrong in (f"{route}x", "nonsense", "", route.replace("callback/", "callback/A"), of_another):
         with pytest.raises(Refused, match="wrong_token"):
             post_callback(result, {"serial": "X1"}, wrong)
     for _ in range(2):

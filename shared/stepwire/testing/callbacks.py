@@ -68,7 +68,9 @@ def route_of(process_id: UUID, node: str, attempt: int) -> str:
 
 def _token(record: Record, route: str | None) -> tuple[str, Token]:
     process = record.process
-    text = (route or _awaited(process)).rpartition("/")[2]
+    whose, _, text = (_awaited(process) if route is None else route).rpartition("/callback/")
+    if whose and not whose.endswith(f"/{process.id}"):
+        raise Refused(DeadLetter.WRONG_TOKEN, "the route is one of another process")
     try:
         token = read_token(text)
     except WrongTokenError as error:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import orjson
 
-from stepwire.contracts.commands import AnyCommand, Command, StartProcess, content_hash, process_id_of
+from stepwire.contracts.commands import AnyCommand, Command, ProcessCommand, StartProcess, content_hash, process_id_of
 from stepwire.contracts.reasons import Reason
 from stepwire.contracts.steps import RunEnded
 from stepwire.contracts.tokens import derive_key
@@ -68,6 +68,7 @@ class Core:
         self._tools = Tools(self.sessions, self.failures, default_retry, state_max_bytes, is_ours=self._is_ours)
         self._runs: deque[UUID] = deque()
         self._held: list[StartProcess] = []
+        self._kept: list[ProcessCommand] = []
         self._given: dict[str, Given] = {}
         self._asked: dict[str, bytes] = {}
 
@@ -118,9 +119,22 @@ class Core:
         """After a pause: accept the starts that were kept."""
         with self.changed:
             self.paused = False
-            held, self._held = self._held, []
+            held, self._held, kept, self._kept = self._held, [], self._kept, []
             for command in held:
                 self.begin(command)
+            for order in kept:
+                self.order(order)
+
+    def order(self, command: ProcessCommand) -> None:
+        """Let an order happen to its process; one to a start that is held is kept as long as that.
+
+        Raises:
+            Refused: there is no such process.
+        """
+        if self._is_held(command.process_id):
+            self._kept.append(command)
+        else:
+            self.apply(self.record(command.process_id), command)
 
     def record(self, process_id: UUID) -> Record:
         """The record of a process.
@@ -130,9 +144,7 @@ class Core:
         """
         record = self.records.get(process_id)
         if record is None:
-            held = any(
-                (command.process_id or process_id_of(command.command_id)) == process_id for command in self._held
-            )
+            held = self._is_held(process_id)
             detail = "is kept until the engine is unpaused" if held else "is not known to this engine"
             raise Refused(Reason.UNKNOWN_PROCESS, f"process {process_id} {detail}")
         return record
@@ -195,6 +207,9 @@ class Core:
         return self.now + timedelta(seconds=seconds)
 
     # inside
+
+    def _is_held(self, process_id: UUID) -> bool:
+        return any((held.process_id or process_id_of(held.command_id)) == process_id for held in self._held)
 
     def _why_not(self, command: StartProcess) -> tuple[Reason, str] | None:
         workflow = self.workflows.get(command.workflow)

@@ -266,9 +266,8 @@ class InMemory:
         return known
 
     def _order(self, kind: type[ProcessCommand], process_id: UUID, **fields: Any) -> None:
-        record = self._core.record(process_id)
         command = _command(kind, process_id=process_id, **fields)
-        self._core.once(command, lambda: self._core.apply(record, command))
+        self._core.once(command, lambda: self._core.order(command))
 
     def _engine_order(self, kind: type[PauseEngine | UnpauseEngine | ResumeAll], work: Any) -> None:
         command = _command(kind)
