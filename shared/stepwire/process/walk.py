@@ -187,7 +187,7 @@ def complete(draft: Draft) -> Decision:
 
 
 NO_SUBSCRIPTION = (
-    "State has no 'subscription_id' to lock; name the subscription at the start or return it from an earlier step"
+    "State has no UUID under 'subscription_id'; name the subscription at the start or return it from an earlier step"
 )
 
 

@@ -59,7 +59,8 @@ def test_a_lock_without_a_subscription_fails_with_the_remedy() -> None:
     assert (entry.name, entry.started_at, entry.completed_at, entry.epoch) == ("Lock subscription", NOW, NOW, EPOCH)
     assert entry.error == {"class_name": "LockError", "message": after.failed_reason}
     assert after.failed_reason == (
-        "State has no 'subscription_id' to lock; name the subscription at the start or return it from an earlier step"
+        "State has no UUID under 'subscription_id'; "
+        "name the subscription at the start or return it from an earlier step"
     )
     assert words(decision) == ["failed"]
     assert (after.status, after.runnable, after.traceback, after.waiting_on) == (Status.FAILED, False, None, None)
@@ -212,7 +213,7 @@ def test_unlock_without_a_subscription_fails() -> None:
     decision = decided(process, report(process))
     assert logged(decision) == [("2", "success"), ("3", "failed")]
     assert decision.lock is None
-    assert (decision.process.failed_reason or "").startswith("State has no 'subscription_id'")
+    assert (decision.process.failed_reason or "").startswith("State has no UUID under 'subscription_id'")
 
 
 def test_nodes_of_the_engine_in_a_row_are_performed_together() -> None:
@@ -233,7 +234,7 @@ def test_a_relation_without_a_subscription_fails() -> None:
     assert process.subscription_id is None
     decision = decided(retried, resume(retried))
     assert logged(decision) == [("2", "failed")]
-    assert (decision.process.failed_reason or "").startswith("State has no 'subscription_id'")
+    assert (decision.process.failed_reason or "").startswith("State has no UUID under 'subscription_id'")
     assert decision.relations == []
     assert decision.process.attempt == 2
 
