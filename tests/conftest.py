@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -40,6 +41,9 @@ def pytest_configure(config: pytest.Config) -> None:
         # readline leaves the size of a terminal to those it starts.
         for name in ("COLUMNS", "LINES"):
             os.environ.pop(name, None)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # So a shell begins what it runs in the background, and commands started here would not hear Ctrl-C either.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # Where a service runs in a test nothing configures its logging, and the default shows the variables of a traceback:
     # those of a batch take ten seconds, in which nothing else goes on.
     plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
