@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -191,8 +191,8 @@ def _run(work: Callable[[], Any], transaction: StepTransaction) -> Any:
     with use_transaction(transaction):
         try:
             return _settled(work())
-        except BaseException as raised:
-            raise as_error(raised) from raised
+        except BaseException as raised:  # noqa: BLE001 - it is raised again, or the error that stands for it
+            _raise_error(raised)
         finally:
             # Nothing a check writes is kept.
             if transaction.opened and isinstance(transaction.session, StepSession):
@@ -206,10 +206,18 @@ async def _run_async(work: Callable[[], Awaitable[Any]], transaction: StepTransa
         except BaseException as raised:
             if _is_cancelled():
                 raise
-            raise as_error(raised) from raised
+            _raise_error(raised)
         finally:
             if transaction.opened and isinstance(transaction.session, AsyncSession):
                 await transaction.session.run_sync(lambda inner: inner.end())  # type: ignore[attr-defined] # a StepSession
+
+
+def _raise_error(raised: BaseException) -> NoReturn:
+    """Raise it again, or the error that stands for it; an error keeps its cause, which may be a database away."""
+    error = as_error(raised)
+    if error is raised:
+        raise error
+    raise error from raised
 
 
 def _is_cancelled() -> bool:

@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from stepwire import FormPage, State, StepList, done, init, step, workflow
 from stepwire.data import db
+from stepwire.flow.errors import StepwireError
 
 tries: Counter[str] = Counter()
 RAISE = "DO $$ BEGIN RAISE EXCEPTION 'as the database would' USING ERRCODE = '{code}'; END $$"
@@ -53,6 +54,18 @@ def form() -> Generator[type[FormPage], Any, State]:
     return {**page.model_dump(), "known": known}
 
 
+def wrapping_form() -> Generator[type[FormPage], Any, State]:
+    """Say in words of its own that the database could not be read."""
+    filled = form()
+    try:
+        page = next(filled)
+    except StepwireError as error:
+        message = "the effects could not be counted"
+        raise LookupError(message) from error
+    yield page
+    return {}
+
+
 @workflow("Writes in both ways")
 def both_ways() -> StepList:
     """Two sessions."""
@@ -67,5 +80,11 @@ def troubled() -> StepList:
 
 @workflow("Has a form that reads", initial_input_form=form)
 def reading_form() -> StepList:
+    """A form alone."""
+    return init >> done
+
+
+@workflow("Has a form that wraps what it meets", initial_input_form=wrapping_form)
+def wrapping() -> StepList:
     """A form alone."""
     return init >> done

@@ -134,9 +134,10 @@ async def test_a_start_check_waits_for_the_database(harness: Harness, door: Door
     assert (result.status, result.delta.set) == ("success", {"product": "earth", "known": 0})
 
 
-async def test_a_form_that_cannot_read_is_asked_again(harness: Harness, door: Door) -> None:
-    """Its gateway is told that nobody serves it now: that is not for good either."""
-    request = FormRequest(gateway="g1", kind="start", workflow="reading_form", user="jane")
+@pytest.mark.parametrize("name", ["reading_form", "wrapping"])
+async def test_a_form_that_cannot_read_is_asked_again(harness: Harness, door: Door, name: str) -> None:
+    """Its gateway is told that nobody serves it now: that is not for good either, whatever the author makes of it."""
+    request = FormRequest(gateway="g1", kind="start", workflow=name, user="jane")
     async with harness.executor() as executor, harness.tail("forms.replies") as replies:
         await harness.until(lambda: executor.leases.fresh)
         async with door.closed():
