@@ -13,10 +13,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from stepwire.flow.binding import has_variadics
-from stepwire.flow.errors import DefinitionError
+from stepwire.flow.errors import DefinitionError, SerializationError
 from stepwire.flow.lists import Step, StepList
 from stepwire.flow.locations import Location, describe, is_of_library, location_of, location_of_author
 from stepwire.flow.retry import Retry
+from stepwire.flow.serialization import dump
 
 _QUEUE = re.compile(r"[A-Za-z0-9._-]{1,100}")
 # Part of a path: no slash, and neither "." nor "..", which clients take for folders.
@@ -34,21 +35,23 @@ def check_name(name: Any, decorator: str) -> None:
     Raises:
         DefinitionError: it is none, as all checks here.
     """
-    if not isinstance(name, str):
-        location = location_of(name) if inspect.isfunction(name) else None
-        raise wrong(f"{decorator} was given {describe(name)} instead of a name", _named(decorator), location)
+    _check_text(name, decorator, "a name", _named(decorator))
     if not name.strip() or not _can_be_stored(name):
         raise wrong(f"{decorator} has no name that can be shown", "write what it does in a sentence")
 
 
 def check_description(description: Any) -> None:
     """Refuse what does not tell people what a workflow does."""
-    if not isinstance(description, str):
-        location = location_of(description) if inspect.isfunction(description) else None
-        problem = f"@workflow was given {describe(description)} instead of a description"
-        raise wrong(problem, _named("workflow"), location)
+    _check_text(description, "@workflow", "a description", _named("workflow"))
     if not _can_be_stored(description):
         raise wrong(f"the description {description!r} cannot be shown", "write what it does in a sentence")
+
+
+def _check_text(value: Any, decorator: str, wanted: str, remedy: str) -> None:
+    """Refuse a function above all: its decorator was written without parentheses."""
+    if not isinstance(value, str):
+        location = location_of(value) if inspect.isfunction(value) else None
+        raise wrong(f"{decorator} was given {describe(value)} instead of {wanted}", remedy, location)
 
 
 def _named(decorator: str) -> str:
@@ -63,8 +66,12 @@ def check_key(key: Any, argument: str) -> None:
 
 
 def _can_be_stored(text: str) -> bool:
-    """PostgreSQL takes neither NUL nor half of a character."""
-    return not any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in text)
+    """As a value of State can: neither NUL nor half of a character."""
+    try:
+        dump(text)
+    except SerializationError:
+        return False
+    return True
 
 
 def check_run(queue: Any, timeout: Any, retry: Any) -> None:
