@@ -15,6 +15,7 @@ from stepwire.chassis.errors import Unreachable
 from stepwire.chassis.kafka import topic_ids
 from stepwire.chassis.offsets import OffsetCommitter
 from stepwire.chassis.service import Chassis
+from stepwire.chassis.waiting import done_before
 from stepwire.contracts import topics
 from stepwire_coordinator.applying import Applied, Applier, StoppingError
 from stepwire_coordinator.intake import Intake, origin_of
@@ -149,13 +150,21 @@ class Consumption:
         for partition in wanted:
             if reader is None or partition not in reader.assignment():
                 continue
-            committed = await reader.committed(partition)
+            committed = await self._committed(reader, partition)
             position = known.get((self.topic_ids[partition.topic], partition.partition), 0)
             if position > 0 if committed is None else position < committed:
                 self._tell_rewound(partition, position)
                 reader.seek(partition, position)
                 polled.pop(partition, None)
         return polled
+
+    async def _committed(self, reader: Reader, partition: TopicPartition) -> int | None:
+        """Kafka's own offset, however long it takes to tell; a consumer whose Kafka is away asks without an end."""
+        asking = asyncio.create_task(reader.committed(partition), name="committed")
+        if not await done_before(asking, self._chassis.stopping):
+            asking.cancel()
+            raise StoppingError
+        return asking.result()
 
     async def _positions(self) -> dict[tuple[str, int], int]:
         """How far the database is, however long it takes to tell."""

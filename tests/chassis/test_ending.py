@@ -103,3 +103,23 @@ async def test_what_a_consumer_cancels_by_itself_is_an_error_like_any_other(
     await asyncio.wait({reading})
     assert reading.cancelled()
     await consumer.stop()
+
+
+async def test_a_task_of_a_consumer_that_broke_is_told_as_an_error_of_kafka(topics: Settings) -> None:
+    """Nobody hears of it before the end: a service would fail as it stops."""
+    consumer = make_consumer(topics, group=None)
+    consumer.subscribe([topics.topic("callbacks")])
+    await consumer.start()
+    client = consumer._client  # noqa: SLF001  # where aiokafka keeps it
+    client._sync_task.cancel()  # noqa: SLF001
+    client._sync_task = asyncio.create_task(_breaks())  # noqa: SLF001
+    await asyncio.wait({client._sync_task})  # noqa: SLF001
+    with pytest.raises(KafkaError, match="broken long ago"):
+        await consumer.stop()
+    # The task is all that has to be replaced for an end in order.
+    client._sync_task = None  # noqa: SLF001
+    await client.close()
+
+
+async def _breaks() -> None:
+    raise RuntimeError("broken long ago")

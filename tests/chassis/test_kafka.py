@@ -6,9 +6,11 @@ import asyncio
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import AIOKafkaClient
 
 from stepwire.chassis.errors import KafkaUnavailable, RecordTooLarge, Unreachable
 from stepwire.chassis.kafka import Outgoing, Producer, create_topics, topic_ids, wanted_topics
+from stepwire.chassis.producer import BULK
 from stepwire.chassis.settings import Settings
 from tests.support.kafka_reading import read_until
 
@@ -113,3 +115,31 @@ async def test_a_topic_nobody_created_costs_only_its_own_record(topics: Settings
         await lost
     assert await read_until(topics, topics.topic("callbacks"), bool) == [b"good"]
     await producer.stop()
+
+
+async def test_records_for_a_topic_that_brokers_have_not_told_of_lately(topics: Settings) -> None:
+    """One that has just started may leave out topics that it has: they are asked for again."""
+    producer, topic = Producer(topics), topics.topic("callbacks")
+    await producer.send(Outgoing(topic, b"first"))
+    session = producer._session  # noqa: SLF001  # where the metadata are
+    assert session is not None
+    del session._inner.client.cluster._partitions[topic]  # noqa: SLF001
+    await producer.send_all([Outgoing(topic, b"%d" % number) for number in range(BULK)])
+    await read_until(topics, topic, lambda values: len(values) == 1 + BULK)
+    await producer.stop()
+
+
+async def test_a_cancellation_while_a_client_ends_is_not_lost(
+    topics: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loop that asks Kafka now and then would never end: aiokafka takes it for that of its own task."""
+    end = AIOKafkaClient.close
+
+    async def end_meanwhile(client: AIOKafkaClient) -> None:
+        asking.cancel()
+        await end(client)
+
+    monkeypatch.setattr(AIOKafkaClient, "close", end_meanwhile)
+    asking = asyncio.create_task(topic_ids(topics.kafka_bootstrap, [topics.topic("callbacks")]))
+    await asyncio.wait({asking})
+    assert asking.cancelled()

@@ -8,6 +8,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from aiokafka import TopicPartition
 
 from stepwire.chassis.errors import KafkaUnavailable, RecordTooLarge
 from stepwire.chassis.kafka import Outgoing, create_topics
@@ -19,8 +20,9 @@ from stepwire_coordinator.outbox import Relay
 from stepwire_coordinator.packing import pack, unpack
 from stepwire_coordinator.publication import Publication
 from stepwire_coordinator.publishing import Publisher
+from stepwire_coordinator.reading import Reader
 from tests.coordinator.flows import two_steps
-from tests.coordinator.stage import Stage
+from tests.coordinator.stage import DEADLINE_SECONDS, Stage
 from tests.support.backends import server_folder
 
 COMPLETE = [("1", "success"), ("2", "success"), ("3", "success"), ("4", "complete")]
@@ -103,6 +105,23 @@ async def test_a_coordinator_stops_in_time_without_its_database(
         await asyncio.to_thread(server.start)
         await stage.start_coordinator()
         await _complete(stage, late)
+
+
+async def test_a_coordinator_stops_in_time_where_kafka_does_not_tell_its_offsets(
+    topics: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A consumer that has just been given partitions asks for them without an end while Kafka is away."""
+    asked = asyncio.Event()
+
+    async def never(_: Reader, __: TopicPartition) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Reader, "committed", never)
+    async with Stage(topics) as stage:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await asked.wait()
+        await stage.stop(0)
 
 
 async def test_a_missing_table_is_waited_for(topics: Settings) -> None:

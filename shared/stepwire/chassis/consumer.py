@@ -34,15 +34,16 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no type
         """
         stopping = asyncio.create_task(super().stop(), name="stop")
         await asyncio.wait({stopping}, timeout=seconds)
-        if stopping.done() and not stopping.cancelled():
-            stopping.result()
-            return
-        get_logger().info("The consumer did not end in order.", action="consumer")
-        # Whatever it still waits for is never answered now, so it goes on with its own end.
-        await self._client.close()
-        await asyncio.wait({stopping}, timeout=LAST_SECONDS)
-        stopping.cancel()
-        await asyncio.wait({stopping}, timeout=LAST_SECONDS)
+        with _its_own_end():
+            if stopping.done() and not stopping.cancelled():
+                stopping.result()
+                return
+            get_logger().info("The consumer did not end in order.", action="consumer")
+            # Whatever it still waits for is never answered now, so it goes on with its own end.
+            await self._client.close()
+            await asyncio.wait({stopping}, timeout=LAST_SECONDS)
+            stopping.cancel()
+            await asyncio.wait({stopping}, timeout=LAST_SECONDS)
 
     async def getmany(self, *partitions: TopicPartition, **options: Any) -> Any:
         """As of AIOKafkaConsumer; so are the others."""
@@ -79,3 +80,14 @@ def _its_own_trouble() -> Iterator[None]:
         if task is None or task.cancelling():
             raise
         raise KafkaError("the consumer has cancelled a task of its own") from error
+
+
+@contextmanager
+def _its_own_end() -> Iterator[None]:
+    """One of its tasks may have broken long ago, whereof nobody is told before the end."""
+    try:
+        yield
+    except KafkaError:
+        raise
+    except Exception as error:
+        raise KafkaError(f"the consumer did not end in order: {error!r}") from error

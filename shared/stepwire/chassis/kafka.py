@@ -18,6 +18,7 @@ from aiokafka.errors import (
     for_code,
 )
 
+from stepwire.chassis.connections import use_connections
 from stepwire.chassis.consumer import Consumer
 from stepwire.chassis.errors import ChassisError, Unreachable
 from stepwire.chassis.fetch_sessions import FetchSessions
@@ -51,6 +52,9 @@ DESIRED_REPLICATION = 3
 _MESSAGE_BYTES = "max.message.bytes"
 VISIBLE_SECONDS = 10.0
 VISIBLE_POLL_SECONDS = 0.05
+
+# Here, because every client of ours is made with what this module offers.
+use_connections()
 
 
 class TopicFacts(NamedTuple):
@@ -182,7 +186,7 @@ async def _client(bootstrap: str) -> AsyncIterator[AIOKafkaClient]:
     except (TimeoutError, KafkaError, OSError) as error:
         raise unreachable(bootstrap, error) from error
     finally:
-        await client.close()
+        await _end(client)
 
 
 @asynccontextmanager
@@ -194,7 +198,15 @@ async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
     except (TimeoutError, KafkaError, OSError) as error:
         raise unreachable(bootstrap, error) from error
     finally:
-        await admin.close()
+        await _end(admin)
+
+
+async def _end(client: AIOKafkaClient | AIOKafkaAdminClient) -> None:
+    """Close. A cancellation that comes meanwhile aiokafka takes for the one of its own task, and goes on."""
+    await client.close()
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _replication(admin: AIOKafkaAdminClient) -> int:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError, KafkaTimeoutError, ProducerClosed
+from aiokafka.errors import KafkaError, KafkaTimeoutError, ProducerClosed, StaleMetadata
 from aiokafka.partitioner import murmur2
 
 SENDER_CANCELS = 20
@@ -71,15 +71,24 @@ class Session:
         return future
 
     def by_partition(self, records: Sequence[Outgoing]) -> dict[TopicPartition, list[int]]:
-        """Places in `records` of those that go into each partition, in their order."""
-        topics = {record.topic for record in records}
-        partitions = {topic: sorted(self._inner.client.cluster.partitions_for_topic(topic)) for topic in topics}
+        """Places in `records` of those that go into each partition, in their order.
+
+        Raises:
+            KafkaError: brokers have not told of a topic lately, as one that has just started may not.
+        """
+        partitions = {topic: self._partitions(topic) for topic in {record.topic for record in records}}
         places: dict[TopicPartition, list[int]] = {}
         for at, record in enumerate(records):
             every = partitions[record.topic]
             target = TopicPartition(record.topic, partition_of(record.key, every, every))
             places.setdefault(target, []).append(at)
         return places
+
+    def _partitions(self, topic: str) -> list[int]:
+        partitions = self._inner.client.cluster.partitions_for_topic(topic)
+        if partitions is None:
+            raise StaleMetadata(topic)
+        return sorted(partitions)
 
     async def hand_over_batch(self, target: TopicPartition, records: Sequence[Outgoing]) -> list[Acknowledgement]:
         """Give records of one partition to the producer as whole batches; those of one batch share an answer."""
