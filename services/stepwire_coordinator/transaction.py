@@ -200,16 +200,14 @@ class Transaction:
     def apply_callback(self, received: Received) -> None:
         """Let the process take its callback."""
         row = self.ledger.rows[received.process_id]
-        size = len(orjson.dumps(received.payload))
-        limit = self.surroundings.settings.state_max_bytes
         event = CallbackArrived(
             received.node,
             received.attempt,
             received.payload,
             received.body_hash,
             received.source,
-            size,
-            too_large=row.process.state_bytes + size > limit,
+            len(orjson.dumps(received.payload)),
+            self.surroundings.settings.state_max_bytes,
         )
         since = row.waiting_since or self.now
         self.advance_if_here(received.process_id, event)

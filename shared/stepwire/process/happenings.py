@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
+from stepwire.flow.sizes import STATE_MAX_BYTES
+
 
 @dataclass(frozen=True, slots=True)
 class CallbackArrived:
-    """An accepted callback, taken from the inbox; `too_large` if State could not hold it."""
+    """An accepted callback, taken from the inbox; `state_max_bytes` is how large State may become by it."""
 
     node: str
     attempt: int
@@ -17,7 +19,7 @@ class CallbackArrived:
     body_hash: bytes
     source: str | None = None
     payload_bytes: int = 0
-    too_large: bool = False
+    state_max_bytes: int = STATE_MAX_BYTES
 
 
 @dataclass(frozen=True, slots=True)

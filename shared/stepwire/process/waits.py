@@ -49,7 +49,7 @@ def callback_arrived(process: Process, event: CallbackArrived, draft: Draft) -> 
         return draft.drop("await_over")
     node = process.manifest.node(event.node)
     key = node.result_key or "callback_result"
-    if event.too_large:
+    if process.state_bytes + event.payload_bytes > event.state_max_bytes:
         message = f"State would grow over its limit by the callback under key '{key}'"
         return _fail_await(draft, "StateTooLarge", message, event.source)
     entry = draft.entry(node.path, node.name, "awaiting_callback", created_by=event.source)

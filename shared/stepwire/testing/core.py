@@ -181,9 +181,8 @@ class Core:
         place = (parent_of(process.node), process.attempt)
         if process.status is Status.AWAITING_CALLBACK and (early := record.early.pop(place, None)) is not None:
             size = len(orjson.dumps(early.payload))
-            too_large = process.state_bytes + size > self._tools.state_max_bytes
-            arrived = CallbackArrived(*place, early.payload, early.body_hash, SOURCE, size, too_large=too_large)
-            self.apply(record, arrived)
+            limit = self._tools.state_max_bytes
+            self.apply(record, CallbackArrived(*place, early.payload, early.body_hash, SOURCE, size, limit))
 
     # time
 

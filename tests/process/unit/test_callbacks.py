@@ -93,8 +93,11 @@ def test_a_callback_that_is_not_awaited_changes_nothing(process: Process, node: 
 
 
 def test_a_callback_too_large_for_state_fails_its_step() -> None:
-    """The error names the key; nothing of the payload is kept."""
-    decision = decided(AWAITING, callback(attempt=2, too_large=True))
+    """The error names the key; nothing of the payload is kept. What fits to the last byte does not."""
+    awaiting = replace(AWAITING, state_bytes=90)
+    fits = decided(awaiting, callback(attempt=2, payload_bytes=10, state_max_bytes=100))
+    assert (fits.process.status, fits.process.state_bytes) == (Status.RUNNING, 100)
+    decision = decided(awaiting, callback(attempt=2, payload_bytes=10, state_max_bytes=99))
     entry = only_entry(decision)
     message = "State would grow over its limit by the callback under key 'ordered'"
     assert (entry.node, entry.status, entry.created_by, entry.set) == ("3", "failed", "vendor", {})
