@@ -23,7 +23,7 @@ class History:
         """Begin with `state`, which no later attempt takes back."""
         self.state: State = {} if state is None else state
         self._manifest = manifest
-        self._top = ""
+        self._node = ""
         self._attempt = 0
         self._before: list[tuple[Numbers, State]] = []
 
@@ -36,11 +36,14 @@ class History:
 
     def stand_at(self, node: str, attempt: int) -> None:
         """The process has got to `node` in `attempt`: what earlier attempts did of what is done again is undone."""
-        if top_of(node) != self._top:
-            self._top, self._before = top_of(node), []
+        if top_of(node) != top_of(self._node):
+            self._before = []
         elif attempt > self._attempt:
-            self._undo(numbers_of(self._begun_again(node)))
-        self._attempt = attempt
+            # The first word of an attempt may be about a whole group, which was skipped: what the attempt has begun
+            # again is then known by what failed before.
+            within = f"{self._node}.".startswith(f"{node}.")
+            self._undo(numbers_of(self._begun_again(self._node if within else node)))
+        self._node, self._attempt = node, attempt
 
     def _undo(self, begin: Numbers) -> None:
         for at, (numbers, state) in enumerate(self._before):

@@ -75,6 +75,13 @@ def test_a_group_that_goes_on_with_what_failed_keeps_what_succeeded(stands_at: t
     assert state_of(RESUMING.manifest, rows, stands_at) == {f"{node}/{attempt}" for node, attempt in rows} - lost
 
 
+@pytest.mark.parametrize("skipped", ["3", "3.3"])
+def test_a_group_skipped_in_an_attempt_of_which_nothing_is_told_keeps_what_succeeded(skipped: str) -> None:
+    """What fails in the same way again adds no row: the first that is told of the attempt is the skip."""
+    rows = [("1", 1), ("2", 1), ("3.1", 1), ("3.3.1", 1), (skipped, 2)]
+    assert state_of(RESUMING.manifest, rows, ("3.4", 2)) == {"1/1", "2/1", "3.1/1", f"{skipped}/2"}
+
+
 def test_a_later_attempt_keeps_what_earlier_ones_have_kept() -> None:
     """Attempt by attempt the group gets further."""
     rows = [("3.1", 1), ("3.2.1", 2), ("3.2", 2), ("3.2.2", 2), ("3.3.1", 3), ("3.3.1", 4)]
