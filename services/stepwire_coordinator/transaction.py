@@ -233,8 +233,12 @@ class Transaction:
             self.advance_if_here(wish.process_id, LockDecided("busy", key=wish.wish.key))
 
     def _is_over(self, wish: locks.Wish) -> bool:
-        """Aborted in this transaction, after a result that came to a lock: an ended process would hold it for ever."""
-        return wish.wish.take and self.ledger.rows[wish.process_id].process.finished
+        """Aborted in this transaction, after a result that came to a lock: an ended process would hold it for ever.
+
+        Nor does one that came to its unlock bring its subscription in sync; that of a refused start gets it back.
+        """
+        process = self.ledger.rows[wish.process_id].process
+        return process.status is Status.ABORTED or (process.finished and wish.wish.take)
 
     def _lock_decided(self, wish: locks.Wish, verdict: Verdict) -> None:
         row = self.ledger.rows[wish.process_id]

@@ -20,6 +20,7 @@ ABORT = "abort"
 SKIPPED = "skipped"
 SUCCESS = "success"
 AWAITING = "awaiting_callback"
+DONE = (SUCCESS, AWAITING)
 START_CHECK = "0"
 
 
@@ -117,7 +118,7 @@ def _step(
 def _status(rows: Sequence[Row]) -> str:
     """What came of all of it: a group is skipped when nothing of it was done, not when its last sub-step was not."""
     last = rows[-1]
-    done = last["status"] == SKIPPED and "." in last["node"] and any(row["status"] == SUCCESS for row in rows)
+    done = last["status"] == SKIPPED and "." in last["node"] and any(row["status"] in DONE for row in rows)
     return SUCCESS if done else str(last["status"])
 
 

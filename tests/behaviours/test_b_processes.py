@@ -136,6 +136,31 @@ def test_b17_a_retry_begins_from_the_last_success(driver: Driver) -> None:
     assert seen.state["saw"] == ["worked"]
 
 
+def test_b17_what_was_undone_does_not_come_back(driver: Driver) -> None:
+    """Not even when another group is done again later, whose State is told anew."""
+    process_id = driver.start("b17_undone")
+    for reason in ("broken", "the first time"):
+        driver.wait(process_id, "failed", until=because(reason))
+        driver.resume(process_id)
+    seen = driver.wait(process_id, "completed")
+    assert seen.state["saw"] == []
+    assert "leftover" not in seen.state
+
+
+def test_b17_what_a_skipped_group_has_done_stays(driver: Driver) -> None:
+    """Whatever it was retried for, and whatever is done again later."""
+    process_id = driver.start("b17_kept")
+    driver.wait(process_id, "failed")
+    driver.resume(process_id)
+    driver.wait(process_id, "failed", until=lambda seen: seen.steps[-1].attempt == 2 or bool(seen.steps[-1].retries))
+    driver.skip(process_id, "2", {"by_hand": True}, reason="done on the device")
+    driver.wait(process_id, "failed", until=because("the first time"))
+    driver.resume(process_id)
+    seen = driver.wait(process_id, "completed")
+    assert seen.state["saw"] == ["by_hand", "kept"]
+    assert seen.state["kept"] is True
+
+
 @pytest.mark.parametrize("status", ["running", "completed", "aborted"])
 def test_b18_what_cannot_be_resumed_is_refused(driver: Driver, status: str) -> None:
     """409, and nothing runs."""

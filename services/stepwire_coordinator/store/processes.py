@@ -60,7 +60,7 @@ WHERE p.process_id = ANY(CAST(:process_ids AS uuid[]))
 # Of the node that is done again, and of all behind it, nothing is read: however often it was tried, this is short.
 STATE_BEFORE = text("""
 SELECT s.node, s.attempt, s.delta FROM stepwire_engine.process_steps AS s
-WHERE s.process_id = :process_id AND s.delta IS NOT NULL
+WHERE s.process_id = :process_id
     AND CAST(string_to_array(s.node, '.') AS int[]) < CAST(string_to_array(:node, '.') AS int[])
 ORDER BY s.seq
 """)
@@ -156,9 +156,9 @@ async def states(
 
 
 async def log_before(connection: Connection, process_id: UUID, node: str) -> list[tuple[str, int, Delta]]:
-    """Whatever was recorded to change State at nodes before `node`."""
+    """Every row at nodes before `node`: one that changed nothing may be all that tells of an attempt."""
     rows = await connection.execute(STATE_BEFORE, {"process_id": process_id, "node": node})
-    return [(row[0], row[1], Delta.from_json(row[2])) for row in rows]
+    return [(row[0], row[1], Delta.from_json(row[2]) if row[2] else Delta()) for row in rows]
 
 
 def executed_prefix(process: Process) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -62,6 +63,17 @@ class Draft:
         self.decision.entries.append(entry)
         # What is counted as a repeat is the last row, so any other row ends the row of repeats.
         self.change(log_seq=self.process.log_seq + 1, last_step=entry.name, failure=None)
+
+    def log_failure(self, entry: LogEntry, class_name: str, message: str) -> None:
+        """Add a failure to the log; the same as the last is counted up there."""
+        told = f"{entry.node}|{entry.status}|{class_name}|{message}"
+        identity = hashlib.sha256(told.encode()).hexdigest()
+        if self.process.failure == identity:
+            self.decision.repeated = True
+            self.change(last_step=entry.name)
+        else:
+            self.log(entry)
+        self.change(failure=identity)
 
     def note(self, kind: str, body: dict[str, Any], by: str | None = None) -> None:
         """Keep a fact beside the log."""

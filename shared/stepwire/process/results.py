@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -105,7 +104,8 @@ def awaits(draft: Draft, event: StepReported) -> Decision:
     _learn(draft, event)
     callback = draft.process.manifest.node(parent_of(event.node))
     draft.log(_entry(draft, event, callback.name, "awaiting_callback"))
-    draft.stop(Status.AWAITING_CALLBACK, node=f"{callback.path}.2")
+    # The validation is another step: how often the action lost its executor does not count there.
+    draft.stop(Status.AWAITING_CALLBACK, node=f"{callback.path}.2", lost=0, alone=False)
     set_deadline(draft, callback, event.timeout_seconds)
     draft.emit("awaiting_callback")
     return draft.decision
@@ -228,20 +228,9 @@ def _input_taken(draft: Draft) -> None:
 
 def _record_failure(draft: Draft, event: StepReported, status: str) -> None:
     fault = event.error or StepFault(class_name="Exception", message="the step failed")
-    identity = _identity(event, fault)
-    name = _name(draft, event)
-    if draft.process.failure == identity:
-        draft.decision.repeated = True
-        draft.change(last_step=name)
-    else:
-        draft.log(_entry(draft, event, name, status))
-    draft.change(failure=identity, failed_reason=fault.message, traceback=fault.traceback, progress=None)
+    draft.log_failure(_entry(draft, event, _name(draft, event), status), fault.class_name, fault.message)
+    draft.change(failed_reason=fault.message, traceback=fault.traceback, progress=None)
     draft.check_broke(fault.message)
-
-
-def _identity(event: StepReported, fault: StepFault) -> str:
-    told = f"{event.node}|{event.status}|{fault.class_name}|{fault.message}"
-    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def _name(draft: Draft, event: StepReported) -> str:

@@ -173,7 +173,7 @@ def freed(draft: Draft, node: ManifestNode, key: str) -> Decision:
 def fail_engine_node(draft: Draft, node: ManifestNode, message: str) -> Decision:
     """An engine node could not be performed; a retry tries again."""
     error = {"class_name": "LockError", "message": message}
-    draft.log(draft.entry(node.path, node.name, "failed", error=error))
+    draft.log_failure(draft.entry(node.path, node.name, "failed", error=error), error["class_name"], message)
     draft.stop(Status.FAILED, failed_reason=message, traceback=None, waiting_on=None)
     draft.emit("failed")
     return draft.decision

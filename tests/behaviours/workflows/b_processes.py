@@ -24,6 +24,7 @@ from stepwire import (
     lock_subscription,
     retrystep,
     step,
+    step_group,
     unlock_subscription,
     workflow,
 )
@@ -104,6 +105,51 @@ def fail_thrice(state: State) -> State:
 def b17_endless() -> StepList:
     """Retried by an operator."""
     return init >> work_once >> fail_thrice >> done
+
+
+@step("Put only the first time")
+def put_at_first() -> State:
+    """What an attempt that is done again has put into State is no more."""
+    return {"leftover": True} if current.attempt == 1 else {}
+
+
+@step("Fail the first time")
+def fail_at_first(state: State) -> State:
+    """Say what it saw, the second time."""
+    if current.attempt == 1:
+        raise RuntimeError("the first time")
+    return {"saw": sorted(set(state) & {"leftover", "kept", "by_hand"})}
+
+
+@step("Break the first time")
+def break_at_first() -> None:
+    """Change nothing."""
+    if current.attempt == 1:
+        raise RuntimeError("broken")
+
+
+@step("Fail always")
+def fail_always() -> None:
+    """In the same way each time."""
+    raise RuntimeError("always")
+
+
+@workflow("A group is done again, and later another one")
+def b17_undone() -> StepList:
+    """The second attempt of the first group changes nothing."""
+    return (
+        init
+        >> step_group("First", put_at_first >> break_at_first)
+        >> step_group("Later", begin >> fail_at_first)
+        >> done
+    )
+
+
+@workflow("A group that has done something is skipped, and a later one is done again")
+def b17_kept() -> StepList:
+    """What it has done stays."""
+    group = step_group("Skipped", put(kept=True) >> fail_always, retry_from="failed")
+    return init >> group >> step_group("Later", begin >> fail_at_first) >> done
 
 
 @step("Wait at the gate")

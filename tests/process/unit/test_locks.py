@@ -311,3 +311,12 @@ def test_an_abort_node_ends_the_process() -> None:
     decision = decided(process, report(process))
     assert logged(decision) == [("2", "success"), ("3", "abort")]
     assert decision.process.status is Status.ABORTED
+
+
+def test_a_lock_that_cannot_be_had_for_the_same_reason_again_is_counted_up() -> None:
+    """One row, however often an operator retries; another reason is another row."""
+    first = decided(WISHING, lock("held", OTHER)).process
+    again = decided(replace(first, status=Status.RUNNING, attempt=2), lock("held", OTHER))
+    assert (again.repeated, again.entries, words(again)) == (True, [], ["failed"])
+    other = decided(replace(first, status=Status.RUNNING, attempt=2), lock("not_in_sync"))
+    assert (other.repeated, logged(other)) == (False, [("3", "failed")])

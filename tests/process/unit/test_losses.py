@@ -18,6 +18,8 @@ from tests.process.kit import (
     only_answer,
     only_entry,
     process_at,
+    report,
+    resume,
     suspended_at,
     untouched,
     words,
@@ -106,3 +108,19 @@ def test_the_loss_of_a_run_that_has_reported_its_end_is_passed(process: Process)
     decision = decided(process, lost(process))
     assert decision.dropped == "passed"
     assert untouched(process, decision)
+
+
+def test_losses_of_an_action_do_not_count_for_its_validation() -> None:
+    """They are two steps, and between them lies the wait for the outside system."""
+    acting = process_at(flows.calling, "3.1", lost=2, alone=True)
+    awaiting = decided(acting, report(acting, "awaiting_callback")).process
+    assert (awaiting.lost, awaiting.alone) == (0, False)
+
+
+def test_losses_do_not_count_for_what_is_asked_afterwards() -> None:
+    """A check of input, or a question about a retry, is lost three times by itself before it is given up."""
+    asking = suspended_at(flows.asking, "3", lost=2, alone=True)
+    stuck = failed_at(flows.guarded, "2", lost=2, alone=True)
+    for process in (asking, stuck):
+        after = decided(process, resume(process)).process
+        assert (after.runnable, after.lost, after.alone) == (True, 0, False)
