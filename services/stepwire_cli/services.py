@@ -22,6 +22,7 @@ from stepwire_cli.backends.programs import free_port, launch_command
 READY_SECONDS = 60.0
 # A little more than a service takes to drain.
 STOP_SECONDS = 35.0
+LAST_LINES_SECONDS = 2.0
 KEPT_LINES = 5000
 ANSWER_SECONDS = 2.0
 POLL_SECONDS = 0.02
@@ -149,7 +150,8 @@ class Service:
         except subprocess.TimeoutExpired:
             raise StackError(f"{self.name} still runs after {seconds:.0f} s.\n{self._tail()}") from None
         if self._reader is not None:
-            self._reader.join()
+            # What a step has left behind may hold its output open for as long as it likes.
+            self._reader.join(LAST_LINES_SECONDS)
         return code
 
     def signal(self, number: signal.Signals) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 
+from stepwire.chassis.database import dispose
 from stepwire.chassis.service import Chassis, run_service
 from stepwire.chassis.settings import Settings
 from stepwire_coordinator.alarm import Alarm
@@ -36,7 +37,7 @@ async def run(chassis: Chassis) -> int:
     chassis.health.set("partitions", "not assigned yet")
     watch_timeline(chassis.engine)
     # Connections made before are not known by their timeline: each would look like a failover.
-    await chassis.engine.dispose()
+    await dispose(chassis.engine)
     surroundings = Surroundings(chassis.settings, Manifests(), chassis.settings.required_callback_secrets())
     alarm = Alarm()
     applier = Applier(chassis, surroundings, alarm)

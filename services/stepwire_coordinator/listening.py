@@ -6,6 +6,7 @@ import asyncio
 
 import asyncpg
 
+from stepwire.chassis.database import CONNECT_SECONDS, keep_alive
 from stepwire.chassis.direct import DATABASE_ERRORS
 from stepwire.chassis.service import Chassis
 from stepwire_coordinator.sweeping import Sweeper
@@ -28,8 +29,11 @@ async def listen(chassis: Chassis, sweeper: Sweeper) -> None:
 async def _listen_once(chassis: Chassis, sweeper: Sweeper) -> None:
     connection = await asyncpg.connect(
         chassis.settings.database_url,
+        timeout=CONNECT_SECONDS,
         server_settings={"application_name": "stepwire-coordinator-listen"},
     )
+    # A database whose machine is gone would be listened to for ever.
+    keep_alive(connection._transport.get_extra_info("socket"))  # noqa: SLF001  # asyncpg has no public way to it
     ended = asyncio.Event()
     connection.add_termination_listener(lambda _: ended.set())
     try:

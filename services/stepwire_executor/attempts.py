@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from stepwire_executor.threads import AsyncThread, Job, Threads
 from stepwire_executor.transactions import DISCONNECTIONS, Mishap
 
 RETRY_SECONDS = 0.5
+GIVE_UP_SECONDS = 3.0
 _TERMINATE = text("SELECT pg_terminate_backend(:pid)")
 
 
@@ -87,8 +89,11 @@ class Attempts:
     async def give_up(self) -> int:
         """Give up whatever is still under way: its sessions are ended on the server, nothing of it is reported."""
         underway = list(self._underway.values())
+        # A database that has stopped answering must not keep the executor from ending.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GIVE_UP_SECONDS):
+                await asyncio.gather(*(self._abandon(one) for one in underway))
         for one in underway:
-            await self._abandon(one)
             if not one.job.future.done():
                 one.job.future.set_result(Done(Verdict.ABANDONED))
         return len(underway)

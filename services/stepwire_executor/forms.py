@@ -136,9 +136,10 @@ class FormService:
 
     async def _read(self, topics: list[str]) -> None:
         consumer = self._make_consumer()
-        consumer.subscribe(topics=topics)
         try:
             await start_patiently(consumer, self._log)
+            # Not before: a start with topics would wait for the group, and cannot be tried again when that fails.
+            consumer.subscribe(topics=topics)
             while not self._stopping:
                 await self._take(consumer)
         finally:

@@ -12,9 +12,10 @@ from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import orjson
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from stepwire.chassis.consumer import Consumer
 from stepwire.chassis.health import Health
 from stepwire.chassis.kafka import make_consumer
 from stepwire.chassis.logging import get_logger
@@ -55,6 +56,7 @@ class Tail:
         self._settings = settings
         self._events = settings.topic(topics.PROCESS_EVENTS)
         self._replies = settings.topic(topics.FORMS_REPLIES)
+        self._topics = (self._events, self._replies)
         self._instance = instance.encode()
         self._by_key: dict[bytes, list[Listener]] = {}
         self._reply_listeners: list[Listener] = []
@@ -138,7 +140,6 @@ class Tail:
             fetch_max_wait_ms=FETCH_WAIT_MS,
             check_crcs=False,
         )
-        consumer.subscribe([self._events, self._replies])
         try:
             # A broker that takes connections and says nothing must not keep the service from stopping.
             if await _unless(stopping, self._begin(consumer)):
@@ -146,23 +147,36 @@ class Tail:
         finally:
             await consumer.stop()
 
-    async def _begin(self, consumer: AIOKafkaConsumer) -> None:
+    async def _begin(self, consumer: Consumer) -> None:
         await consumer.start()
-        await self._position(consumer)
+        await self._assign(consumer)
         self.ready.set()
         self._health.set(DEPENDENCY, None)
 
-    async def _position(self, consumer: AIOKafkaConsumer) -> None:
-        """Go to the ends, or where the session before this one was interrupted."""
-        ends = await consumer.end_offsets(list(consumer.assignment()))
+    async def _assign(self, consumer: Consumer) -> None:
+        """Read all partitions there are: from their ends, or where it was interrupted.
+
+        One that was added to a topic is read from its beginning. And it is not left to aiokafka to find it: that would
+        go to the ends of all the others, too, and nobody would know what was missed.
+        """
+        ends = await consumer.end_offsets([at for topic in self._topics for at in await consumer.partitions_of(topic)])
+        known, topics_read = self._positions, {at.topic for at in self._positions}
         # Where the last position is beyond the end the topic was created anew: its offsets begin again.
-        known = self._positions
-        self._positions = {partition: min(known.get(partition, end), end) for partition, end in ends.items()}
+        self._positions = {
+            at: min(known.get(at, 0 if at.topic in topics_read else end), end) for at, end in ends.items()
+        }
+        consumer.assign(list(self._positions))
         for partition, position in self._positions.items():
             consumer.seek(partition, position)
 
-    async def _read(self, consumer: AIOKafkaConsumer, stopping: asyncio.Event) -> None:
+    def _were_added(self, consumer: Consumer) -> bool:
+        there = sum(len(consumer.partitions_for_topic(topic) or ()) for topic in self._topics)
+        return there > len(self._positions)
+
+    async def _read(self, consumer: Consumer, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
+            if self._were_added(consumer):
+                await self._assign(consumer)
             batches = await consumer.getmany(timeout_ms=POLL_MS)
             for partition, records in batches.items():
                 self._hand_out(partition.topic, records)

@@ -20,6 +20,8 @@ from stepwire.chassis.settings import Settings
 
 TURNS_UNTIL_SEEN = range(4)
 MANY = 50
+MORE_THAN_BUFFERS = 64 * 1024 * 1024
+END_SECONDS = 10.0
 RESET = struct.pack("ii", 1, 0)
 
 
@@ -32,6 +34,7 @@ class Resetting:
         self._writers: list[asyncio.StreamWriter] = []
         self._passing: set[asyncio.Task[None]] = set()
         self.at_once = False
+        self.holds = asyncio.Event()
 
     def reset(self) -> None:
         """End all connections."""
@@ -50,14 +53,14 @@ class Resetting:
             return
         there_reader, there_writer = await asyncio.open_connection(*self._broker)
         self._writers.append(there_writer)
-        await asyncio.gather(_pass(reader, there_writer), _pass(there_reader, writer))
+        await asyncio.gather(self._pass(reader, there_writer), self._pass(there_reader, writer))
 
-
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(65_536):
-            writer.write(data)
-    writer.close()
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while not self.holds.is_set() and (data := await reader.read(65_536)):
+                writer.write(data)
+        if not self.holds.is_set():
+            writer.close()
 
 
 @asynccontextmanager
@@ -107,5 +110,20 @@ def test_connections_that_are_reset_as_they_begin(topics: Settings) -> None:
             for _ in range(MANY):
                 with pytest.raises(Unreachable):
                     await ping(f"127.0.0.1:{port}")
+
+    run(scene())
+
+
+def test_what_nobody_takes_any_more_is_not_waited_for(topics: Settings) -> None:
+    """A producer that is replaced would not end, nor whoever waits for it, as long as a frozen broker is thawed."""
+
+    async def scene() -> None:
+        async with resetting(topics) as (way, port):
+            connection = await create_conn("127.0.0.1", port)
+            way.holds.set()
+            connection._writer.write(b"x" * MORE_THAN_BUFFERS)  # noqa: SLF001  # a request that is too large for them
+            assert connection._writer.transport.get_write_buffer_size()  # noqa: SLF001
+            async with asyncio.timeout(END_SECONDS):
+                await connection.close()
 
     run(scene())

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -14,6 +18,8 @@ from sqlalchemy import text
 from stepwire.chassis import database as databases
 from stepwire.chassis.direct import autocommit
 from stepwire.chassis.settings import Settings
+from stepwire_cli.backends.postgres import Postgres
+from tests.support.backends import server_folder
 
 SHOWN = ("idle_in_transaction_session_timeout", "statement_timeout", "tcp_user_timeout", "application_name", "jit")
 TERMINATE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
@@ -89,3 +95,25 @@ def test_what_a_service_asks_is_not_told_in_its_errors(settings: Settings, servi
     assert databases.make_engine(settings, service=service).sync_engine.hide_parameters
     named = databases.make_engine(settings, service=service, application_name="stepwire-cli")
     assert named.sync_engine.hide_parameters == (service != "executor")
+
+
+@pytest.fixture
+def own_server() -> Iterator[str]:
+    """The address of a PostgreSQL server whose processes the test may freeze."""
+    with server_folder() as folder:
+        server = Postgres(Path(folder))
+        yield server.start()
+        server.stop()
+
+
+async def test_connections_of_a_frozen_server_are_cut(own_server: str) -> None:
+    """It acknowledges what it never reads: a service that ends would wait for it without an end."""
+    engine = databases.make_engine(Settings(database_url=own_server), service="gateway")
+    async with engine.connect() as connection:
+        backend = (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+    os.kill(backend, signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(WAIT_SECONDS):
+            await databases.dispose(engine)
+    finally:
+        os.kill(backend, signal.SIGCONT)

@@ -6,15 +6,24 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from functools import partial
 
 import pytest
 
-from stepwire_cli.services import StackError
+from stepwire_cli.services import Service, StackError
 from stepwire_cli.stack import Size, Stack
 from tests.support.waiting import wait_for
 
+WAIT_SECONDS = 30.0
+LEAVES_BEHIND = """
+import signal, subprocess, sys, time
+left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+print("left", left.pid, flush=True)
+time.sleep(3600)
+"""
 TRIVIAL = (sys.executable, "-m", "tests.support.trivial_service")
 
 
@@ -92,3 +101,18 @@ def test_failpoints_without_testing_are_refused(trivial: MakeStack) -> None:
         stack.start_service("executor-1", {"STEPWIRE_FAILPOINTS": "executor.claimed=kill"})
         assert stack.services["executor-1"].wait_end() == 2
         assert stack.services["executor-1"].wait_output("STEPWIRE_TESTING=1")
+
+
+def test_a_service_ends_though_a_step_has_left_a_process_behind() -> None:
+    """That one holds the output open for as long as it likes."""
+    service = Service("executor-1", "executor", {}, port=0, output=lambda _name, _line: None)
+    service.command = (sys.executable, "-c", LEAVES_BEHIND)
+    service.start()
+    left = int(service.wait_output("left ").partition(" ")[2])
+    try:
+        ending = threading.Thread(target=service.stop, daemon=True)
+        ending.start()
+        ending.join(WAIT_SECONDS)
+        assert not ending.is_alive()
+    finally:
+        os.kill(left, signal.SIGKILL)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
-from stepwire_executor import living
+from stepwire_executor import attempts, living
+from stepwire_executor.steps import Verdict
+from stepwire_executor.threads import Job
 from tests.executor import flows
 from tests.executor.harness import Dispatch, Harness
 
@@ -46,3 +52,37 @@ async def test_an_executor_that_never_reached_its_database_stops_at_once(harness
     async with harness.executor() as executor:
         assert not executor.leases.fresh
     assert harness.exit_code == 0
+
+
+class _Silent:
+    """A database that takes everything and answers nothing."""
+
+    def execution_options(self, **_: object) -> _Silent:
+        """Be asked."""
+        return self
+
+    def connect(self) -> _Silent:
+        """Be connected to."""
+        return self
+
+    async def __aenter__(self) -> None:
+        await asyncio.Event().wait()
+
+    async def __aexit__(self, *_: object) -> None:
+        """Not be left either."""
+
+
+async def test_steps_are_given_up_though_the_database_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their sessions cannot be ended; the executor ends in time all the same, and says where the rest stands."""
+    monkeypatch.setattr(attempts, "GIVE_UP_SECONDS", 0.1)
+    nothing: Any = None
+    silent: Any = _Silent()
+    threads: Any = SimpleNamespace(abandon=lambda _: None)
+    made = attempts.Attempts(nothing, threads, nothing, silent, nothing)
+    told = [asyncio.get_running_loop().create_future() for _ in range(2)]
+    for number, future in enumerate(told):
+        step: Any = SimpleNamespace(is_async=False, abandoned=False, transaction=SimpleNamespace(abandon=lambda: 4711))
+        made._underway[number] = attempts._Underway(step, Job(lambda: None, future))  # noqa: SLF001  # as `execute` does
+    async with asyncio.timeout(60):
+        assert await made.give_up() == len(told)
+    assert [future.result().verdict for future in told] == [Verdict.ABANDONED] * len(told)

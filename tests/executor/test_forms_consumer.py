@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, cast
 
 import pytest
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownError
 
 from stepwire.chassis.kafka import Producer
 from stepwire.chassis.logging import get_logger
@@ -54,3 +54,35 @@ async def test_a_consumer_that_broke_is_built_anew(monkeypatch: pytest.MonkeyPat
     service.stop()
     await serving
     assert (broken.stopped, fresh.stopped) == (True, True)
+
+
+class Refused(Consumer):
+    """Its group is refused to it the first time it joins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._subscribed = self._started = False
+
+    def subscribe(self, **_: Any) -> None:
+        """Join, if it is there already."""
+        self._subscribed = True
+
+    async def start(self) -> None:
+        """Fail where it would have to wait for its group; aiokafka cannot be started once more after that."""
+        assert not self._started, "Did you call `start` twice?"
+        self._started = True
+        if self._subscribed:
+            raise UnknownError
+
+
+async def test_the_group_is_joined_when_the_consumer_is_there() -> None:
+    """What goes wrong in joining is met by the poll, behind which a new consumer is built."""
+    refused = Refused()
+    desk, producer, letters = cast("FormDesk", None), cast("Producer", None), cast("DeadLetters", None)
+    service = FormService(lambda: refused, desk, producer, "forms.replies", letters, get_logger())
+    serving = asyncio.create_task(service.run(["forms.requests"]))
+    polling = asyncio.create_task(refused.polled.wait())
+    await asyncio.wait({serving, polling}, return_when=asyncio.FIRST_COMPLETED)
+    assert polling.done()
+    service.stop()
+    await serving

@@ -18,6 +18,12 @@ from aiokafka.conn import AIOKafkaConnection, CloseReason
 class Connection(AIOKafkaConnection):  # type: ignore[misc] # aiokafka ships no types
     """aiokafka's connection; one whose transport has ended is lost, however early that is asked."""
 
+    def close(self, reason: Any = None, exc: Any = None) -> Any:
+        """As of AIOKafkaConnection; what nobody takes any more is not waited for."""
+        if self._writer is not None and self._writer.transport.get_write_buffer_size():
+            self._writer.transport.abort()
+        return super().close(reason, exc)
+
     def send(self, request: Any, expect_response: bool = True) -> Any:  # noqa: FBT001, FBT002  # as it is there
         """As of AIOKafkaConnection.
 

@@ -60,6 +60,15 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no type
         with _its_own_trouble():
             return await super().committed(partition)
 
+    async def partitions_of(self, topic: str) -> list[TopicPartition]:
+        """All partitions of a topic, as soon as brokers have told of it; from then on the consumer keeps them in view.
+
+        Raises:
+            KafkaError: they do not tell.
+        """
+        with _its_own_trouble():
+            return [TopicPartition(topic, number) for number in sorted(await self._client._wait_on_metadata(topic))]  # noqa: SLF001  # nothing public waits
+
     async def position(self, partition: TopicPartition) -> Any:
         """The offset of the next record."""
         with _its_own_trouble():

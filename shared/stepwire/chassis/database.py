@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -18,6 +20,7 @@ Service = Literal["coordinator", "executor", "gateway"]
 
 CONNECT_SECONDS = 5
 POOL_SECONDS = 30.0
+DISPOSE_SECONDS = 3.0
 STATEMENT_TIMEOUT_SECONDS = 30
 IDLE_IN_TRANSACTION_SECONDS = 5
 KEEPALIVE_IDLE_SECONDS = 5
@@ -151,6 +154,13 @@ async def ping(engine: AsyncEngine, clock: Clock) -> None:
     """Ask the database for its time; raises what the driver raises."""
     async with engine.connect() as connection:
         clock.set((await connection.execute(text("SELECT clock_timestamp()"))).scalar_one())
+
+
+async def dispose(engine: AsyncEngine) -> None:
+    """Close the connections of `engine`. One whose server is frozen would be waited for without an end: it is cut."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DISPOSE_SECONDS):
+            await engine.dispose()
 
 
 async def has_tables(engine: AsyncEngine) -> bool:

@@ -124,7 +124,7 @@ class _Run:
         async with AsyncExitStack() as stack:
             if chassis.tracing is not None:
                 stack.push_async_callback(asyncio.to_thread, chassis.tracing.close)
-            stack.push_async_callback(chassis.engine.dispose)
+            stack.push_async_callback(database.dispose, chassis.engine)
             stack.push_async_callback(chassis.producer.stop)
             server = self._server(app)
             url = await server.start()
