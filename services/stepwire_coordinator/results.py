@@ -7,7 +7,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from stepwire.contracts.reasons import DeadLetter
-from stepwire.contracts.steps import AnyResult, EngineNodeReached, StepReported
+from stepwire.contracts.steps import AnyResult
 from stepwire.flow.errors import UnknownNode
 from stepwire.flow.manifest import Manifest
 from stepwire.process import Decision, advance
@@ -99,9 +99,7 @@ def _keep(tx: Transaction, items: list[ResultItem]) -> None:
 
 def _adopt(manifests: Manifests, process: Process, result: AnyResult) -> Process:
     """Go on by the executor's manifest where it fits what was executed so far."""
-    if not isinstance(result, StepReported | EngineNodeReached):
-        return process
-    if result.manifest == process.manifest.hash or result.epoch != process.epoch:
+    if result.manifest is None or result.manifest == process.manifest.hash or result.epoch != process.epoch:
         return process
     offered = manifests.get(result.manifest)
     at = 0 if process.node == START_CHECK else int(top_of(process.node)) - 1

@@ -93,6 +93,7 @@ class Reports:
             "attempt": run.attempt,
             "reason": reason,
             "detail": detail,
+            "manifest": run.plan.manifest.hash,
         }
 
     def progress(self, run: Run, node: str, attempt: int, shown: Any) -> dict[str, Any]:
@@ -102,6 +103,7 @@ class Reports:
             "node": node,
             "attempt": attempt,
             "progress": shown,
+            "manifest": run.plan.manifest.hash,
         }
 
     def _head(self, kind: str, run: Run, now: datetime) -> dict[str, Any]:

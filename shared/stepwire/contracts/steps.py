@@ -118,6 +118,8 @@ class RunEnded(Record):
     attempt: int
     reason: RunEndReason
     detail: str | None = None
+    manifest: str | None = None
+    """Hash of the manifest it went by; None of executors that did not tell."""
 
 
 class StepProgressed(Record):
@@ -129,6 +131,7 @@ class StepProgressed(Record):
     node: str
     attempt: int
     progress: Any
+    manifest: str | None = None
 
 
 class ResultHead(BaseModel):
