@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 
-from stepwire.chassis.database import dispose
+from stepwire.chassis.database import Cut, dispose
 from stepwire.chassis.service import Chassis, run_service
 from stepwire.chassis.settings import Settings
 from stepwire_coordinator.alarm import Alarm
@@ -25,6 +25,8 @@ from stepwire_coordinator.timeline import watch_timeline
 from stepwire_coordinator.transaction import Surroundings
 from stepwire_coordinator.watching import Watch
 
+LATE_SECONDS = 10.0
+
 
 def main(settings: Settings) -> int:
     """Run a coordinator until it is told to stop; returns the exit code."""
@@ -36,6 +38,7 @@ async def run(chassis: Chassis) -> int:
     """Everything a coordinator does, each part as a task of its own."""
     chassis.health.set("partitions", "not assigned yet")
     watch_timeline(chassis.engine)
+    cut = Cut(chassis.engine)
     # Connections made before are not known by their timeline: each would look like a failover.
     await dispose(chassis.engine)
     surroundings = Surroundings(chassis.settings, Manifests(), chassis.settings.required_callback_secrets())
@@ -58,6 +61,7 @@ async def run(chassis: Chassis) -> int:
         Gauges(chassis, consumption).run(),
         keep_tidy(chassis),
         watch.run(),
+        _cut_when_late(chassis, cut),
     ]
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(part) for part in background]
@@ -67,3 +71,11 @@ async def run(chassis: Chassis) -> int:
     await publisher.close()
     await beat.leave()
     return watch.exit_code
+
+
+async def _cut_when_late(chassis: Chassis, cut: Cut) -> None:
+    """A batch that waits for a frozen database would outlast the time there is to stop; it is read again."""
+    await chassis.stopping.wait()
+    await asyncio.sleep(LATE_SECONDS)
+    chassis.log.warning("The database does not answer and is not waited for any more.", action="stop")
+    cut.now()

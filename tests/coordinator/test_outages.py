@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 from aiokafka import TopicPartition
+from sqlalchemy import text
 
 from stepwire.chassis.errors import KafkaUnavailable, RecordTooLarge
 from stepwire.chassis.kafka import Outgoing, create_topics
 from stepwire.chassis.settings import Settings
 from stepwire_cli.backends.postgres import Postgres
 from stepwire_cli.migrate import upgrade
-from stepwire_coordinator import timeline
+from stepwire_coordinator import app, timeline
 from stepwire_coordinator.outbox import Relay
 from stepwire_coordinator.packing import pack, unpack
 from stepwire_coordinator.publication import Publication
@@ -26,6 +29,10 @@ from tests.coordinator.stage import DEADLINE_SECONDS, Stage
 from tests.support.backends import server_folder
 
 COMPLETE = [("1", "success"), ("2", "success"), ("3", "success"), ("4", "complete")]
+ALL_OF_THEM = """
+SELECT pid FROM pg_stat_activity
+WHERE datname = current_database() AND application_name LIKE 'stepwire-coordinator%'
+"""
 END_ALL = """
 SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name LIKE 'stepwire-coordinator%'
@@ -103,6 +110,32 @@ async def test_a_coordinator_stops_in_time_without_its_database(
         late = await stage.start("two_steps")
         await stage.stop(0)
         await asyncio.to_thread(server.start)
+        await stage.start_coordinator()
+        await _complete(stage, late)
+
+
+async def test_a_coordinator_stops_in_time_beside_a_frozen_database(
+    own_server: tuple[Postgres, str], topic_prefix: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its batch waits for never comes and never fails, for the server's machine is there."""
+    monkeypatch.setattr(app, "LATE_SECONDS", 0.1)
+    _, url = own_server
+    upgrade(url)
+    own = settings.model_copy(update={"database_url": url})
+    await create_topics(own)
+    async with Stage(own) as stage:
+        await stage.offer(two_steps.manifest)
+        await _complete(stage, await stage.start("two_steps"))
+        async with stage.engine.connect() as connection:
+            frozen = [row[0] for row in await connection.execute(text(ALL_OF_THEM))]
+        for backend in frozen:
+            os.kill(backend, signal.SIGSTOP)
+        try:
+            late = await stage.start("two_steps")
+            await stage.stop(0)
+        finally:
+            for backend in frozen:
+                os.kill(backend, signal.SIGCONT)
         await stage.start_coordinator()
         await _complete(stage, late)
 

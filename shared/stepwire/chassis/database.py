@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 import orjson
 from sqlalchemy import URL, Engine, create_engine, event, make_url, text
@@ -154,6 +155,23 @@ async def ping(engine: AsyncEngine, clock: Clock) -> None:
     """Ask the database for its time; raises what the driver raises."""
     async with engine.connect() as connection:
         clock.set((await connection.execute(text("SELECT clock_timestamp()"))).scalar_one())
+
+
+class Cut:
+    """The connections of an engine, to be cut where their server is frozen: what waits for an answer then fails."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        """Know every connection that is made from now on."""
+        self._open: WeakSet[Any] = WeakSet()
+        event.listen(engine.sync_engine, "connect", self._made)
+
+    def now(self) -> None:
+        """Cut them all."""
+        for connection in list(self._open):
+            connection.terminate()
+
+    def _made(self, connection: Any, _record: object) -> None:
+        self._open.add(connection.driver_connection)
 
 
 async def dispose(engine: AsyncEngine) -> None:
