@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from uuid import UUID
 
 from sqlalchemy import text
@@ -22,6 +23,7 @@ from stepwire_coordinator.work import Origin
 PUBLISHED = text("DELETE FROM stepwire_engine.outbox WHERE id = ANY(CAST(:ids AS uuid[]))")
 MOST_IN_FLIGHT = 16
 CLEAN_EVERY_SECONDS = 0.25
+LAST_CLEAN_SECONDS = 3.0
 SEND_SECONDS = 10.0
 PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 10.0
@@ -116,7 +118,9 @@ class Publisher:
         """Wait for what is under way."""
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=SEND_SECONDS)
-        await self._clean()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_CLEAN_SECONDS):
+                await self._clean()
 
     async def close(self) -> None:
         """Drain, and ask Kafka no more."""

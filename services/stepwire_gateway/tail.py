@@ -175,8 +175,8 @@ class Tail:
 
     async def _read(self, consumer: Consumer, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
-            if self._were_added(consumer):
-                await self._assign(consumer)
+            if self._were_added(consumer) and not await _unless(stopping, self._assign(consumer)):
+                return
             batches = await consumer.getmany(timeout_ms=POLL_MS)
             for partition, records in batches.items():
                 self._hand_out(partition.topic, records)

@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import uvloop
 from sqlalchemy import text
 
 from stepwire.chassis import database as databases
@@ -24,6 +25,7 @@ from tests.support.backends import server_folder
 SHOWN = ("idle_in_transaction_session_timeout", "statement_timeout", "tcp_user_timeout", "application_name", "jit")
 TERMINATE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
 WAIT_SECONDS = 10.0
+TURNS = 10
 
 
 async def _session(settings: Settings, service: databases.Service) -> dict[str, str]:
@@ -58,6 +60,22 @@ async def test_our_end_of_the_connection_is_kept_alive_too(settings: Settings) -
         own_socket = raw._transport.get_extra_info("socket")  # noqa: SLF001  # what is set cannot be asked otherwise
         assert own_socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
     await engine.dispose()
+
+
+def test_a_connection_that_is_lost_as_it_is_made_is_no_defect() -> None:
+    """A loop has no socket for it any more; whoever uses it is told as of any other loss."""
+
+    async def scene() -> None:
+        async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) as server:
+            _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.transport.abort()
+            await writer.wait_closed()
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
+            databases.keep_alive(writer.get_extra_info("socket"))
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(scene())
 
 
 async def test_what_the_server_closed_is_not_handed_out(settings: Settings) -> None:

@@ -200,9 +200,9 @@ def _replace_if_closed(connection: Any, _record: object, _lent: object) -> None:
         raise DisconnectionError
 
 
-def keep_alive(connection: socket.socket) -> None:
-    """Make `connection` notice a peer that is gone. Unix sockets notice by themselves."""
-    if connection.family == getattr(socket, "AF_UNIX", None):
+def keep_alive(connection: socket.socket | None) -> None:
+    """Make `connection` notice a peer that is gone. Unix sockets notice by themselves; None: it is lost already."""
+    if connection is None or connection.fileno() < 0 or connection.family == getattr(socket, "AF_UNIX", None):
         return
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (
