@@ -77,5 +77,5 @@ async def _cut_when_late(chassis: Chassis, cut: Cut) -> None:
     """A batch that waits for a frozen database would outlast the time there is to stop; it is read again."""
     await chassis.stopping.wait()
     await asyncio.sleep(LATE_SECONDS)
-    chassis.log.warning("The database does not answer and is not waited for any more.", action="stop")
+    chassis.log.warning("Stopping takes long; the database is not waited for any more.", action="stop")
     cut.now()

@@ -48,6 +48,14 @@ def own_server() -> Iterator[tuple[Postgres, str]]:
         server.stop()
 
 
+async def _prepared(settings: Settings, url: str) -> Settings:
+    """Settings that lead to this database, with its tables and the topics."""
+    upgrade(url)
+    own = settings.model_copy(update={"database_url": url})
+    await create_topics(own)
+    return own
+
+
 async def _complete(stage: Stage, process_id: UUID) -> None:
     # A commit whose answer was lost is found done, and its run is left to the fallback queue.
     run = await stage.run_in_table(process_id)
@@ -76,9 +84,7 @@ async def test_a_database_that_restarts_is_waited_for(
 ) -> None:
     """Records that arrive meanwhile are applied afterwards; one that is starting refuses nobody's record."""
     server, url = own_server
-    upgrade(url)
-    own = settings.model_copy(update={"database_url": url})
-    await create_topics(own)
+    own = await _prepared(settings, url)
     async with Stage(own) as stage:
         await stage.offer(two_steps.manifest)
         before = await stage.start("two_steps")
@@ -99,9 +105,7 @@ async def test_a_coordinator_stops_in_time_without_its_database(
 ) -> None:
     """What it had read is read again by the next one."""
     server, url = own_server
-    upgrade(url)
-    own = settings.model_copy(update={"database_url": url})
-    await create_topics(own)
+    own = await _prepared(settings, url)
     async with Stage(own) as stage:
         await stage.offer(two_steps.manifest)
         await _complete(stage, await stage.start("two_steps"))
@@ -120,9 +124,7 @@ async def test_a_coordinator_stops_in_time_beside_a_frozen_database(
     """What its batch waits for never comes and never fails, for the server's machine is there."""
     monkeypatch.setattr(app, "LATE_SECONDS", 0.1)
     _, url = own_server
-    upgrade(url)
-    own = settings.model_copy(update={"database_url": url})
-    await create_topics(own)
+    own = await _prepared(settings, url)
     async with Stage(own) as stage:
         await stage.offer(two_steps.manifest)
         await _complete(stage, await stage.start("two_steps"))

@@ -76,11 +76,15 @@ def add_note(process: Process, command: AddNote, draft: Draft) -> Decision:
 
 def _check_input(draft: Draft, command: ResumeProcess) -> Decision:
     node = draft.process.node
-    # What is asked of executors now is another matter than what has lost some of them before.
-    draft.change(pending_command=command.command_id, lost=0, alone=False)
     pages = command.user_inputs
     user = command.user or command.source
     draft.decision.inputs.append(InputGiven(node, pages, user, command.command_id))
+    return _ask_executor(draft, command)
+
+
+def _ask_executor(draft: Draft, command: ResumeProcess) -> Decision:
+    """Let a run decide about `command`; what has lost executors before is another matter."""
+    draft.change(pending_command=command.command_id, lost=0, alone=False)
     draft.dispatch()
     return draft.decision
 
@@ -96,9 +100,7 @@ def _retry(draft: Draft, command: ResumeProcess) -> Decision:
     draft.note("retry_asked", {"node": process.node, "attempt": process.attempt}, command.user or command.source)
     if begun_again(process.manifest, process.node).guarded:
         # Only an executor can ask the author's hook; until it has, nothing changes.
-        draft.change(pending_command=command.command_id, lost=0, alone=False)
-        draft.dispatch()
-        return draft.decision
+        return _ask_executor(draft, command)
     draft.answer(command.command_id)
     return retried(draft)
 
