@@ -10,13 +10,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from stepwire.chassis.kafka import Outgoing
 from stepwire.chassis.settings import Settings
-from stepwire.contracts.base import encode
-from stepwire.contracts.forms import FormReply, FormRequest
 from stepwire_executor.transactions import DISCONNECTIONS
 from tests.executor import mishaps
 from tests.executor.harness import Dispatch, Harness
+from tests.executor.test_forms import ask
 from tests.support.databases import with_database
 
 OFTEN = DISCONNECTIONS + 2
@@ -137,13 +135,11 @@ async def test_a_start_check_waits_for_the_database(harness: Harness, door: Door
 @pytest.mark.parametrize("name", ["reading_form", "wrapping"])
 async def test_a_form_that_cannot_read_is_asked_again(harness: Harness, door: Door, name: str) -> None:
     """Its gateway is told that nobody serves it now: that is not for good either, whatever the author makes of it."""
-    request = FormRequest(gateway="g1", kind="start", workflow=name, user="jane")
     async with harness.executor() as executor, harness.tail("forms.replies") as replies:
         await harness.until(lambda: executor.leases.fresh)
         async with door.closed():
-            await harness.producer.send(Outgoing(harness.settings.topic("forms.requests"), encode(request), b"g1"))
-            reply = FormReply.model_validate_json((await replies.getone()).value)
-    assert (reply.request_id, reply.verdict) == (request.id, "unserved")
+            reply = await ask(harness, replies, workflow=name)
+    assert reply.verdict == "unserved"
 
 
 async def test_fetching_goes_on_behind_a_closed_door(harness: Harness, door: Door) -> None:
