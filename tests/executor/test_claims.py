@@ -50,10 +50,9 @@ async def test_an_epoch_is_run_by_one_executor_however_often_it_is_sent(harness:
     assert len(harness.of(run)) == 5
 
 
-async def test_runs_nobody_took_come_from_the_database_by_priority_and_age(harness: Harness) -> None:
-    """Without step.commands everything runs through the fallback queue, the pages of node 0 included."""
+async def _start_to_check(harness: Harness, **fields: Any) -> Dispatch:
+    """A start whose pages only its command tells."""
     command_id = f"order-{uuid4()}"
-    checked = Dispatch("with_form", node="0", age_seconds=10, pending_command=command_id)
     body = orjson.dumps({"user_inputs": [{"product": "earth"}, {"size": 2}], "reporter": "crm"})
     await harness.sql(
         "INSERT INTO stepwire_engine.commands (command_id, type, content_hash, body, status)"
@@ -61,8 +60,16 @@ async def test_runs_nobody_took_come_from_the_database_by_priority_and_age(harne
         id=command_id,
         body=body,
     )
+    checked = Dispatch("with_form", node="0", age_seconds=10, pending_command=command_id, **fields)
+    await harness.insert(checked)
+    return checked
+
+
+async def test_runs_nobody_took_come_from_the_database_by_priority_and_age(harness: Harness) -> None:
+    """Without step.commands everything runs through the fallback queue, the pages of node 0 included."""
+    checked = await _start_to_check(harness)
     runs = [Dispatch("five_steps", state={"count": 10}, age_seconds=10) for _ in range(20)]
-    for one in (checked, *runs):
+    for one in runs:
         await harness.insert(one)
     async with harness.executor("executor.ignore_step_commands"):
         for run in runs:
@@ -161,6 +168,14 @@ async def test_a_run_lost_twice_has_the_executor_for_itself(harness: Harness) ->
         flows.gates["alone"].set()
         await harness.wait_results(alone, 2)
     assert (results[1].type, results[1].reason) == ("RunEnded", "budget")
+
+
+async def test_a_start_that_is_checked_alone_has_its_pages(harness: Harness) -> None:
+    """Two executors lost in its check are no reason to refuse it for want of pages."""
+    checked = await _start_to_check(harness, alone=True)
+    async with harness.executor():
+        (result,) = await harness.wait_results(checked, 1)
+    assert (result.status, result.delta.set.get("product")) == ("success", "earth")
 
 
 async def test_a_crowd_of_runs_lost_twice_waits_for_one_look(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from stepwire.data.connections import Connection
 
 
 class Wanted(NamedTuple):
-    """A run that was dispatched; `stateless` if its record did not carry State."""
+    """A run that was dispatched; `stateless` if no record has carried its State here."""
 
     process_id: UUID
     epoch: int
@@ -23,7 +23,8 @@ class Claimed(NamedTuple):
     """A run this executor has, as the process row has it.
 
     `snapshot` is State at the dispatch where the record did not carry it, `body` the command whose pages begin the
-    run (of a run found by the fallback), `outcomes` are the recorded results of steps at or behind its position.
+    run (where no record is at hand that has them), `outcomes` are the recorded results of steps at or behind its
+    position.
     """
 
     process_id: UUID
@@ -57,6 +58,9 @@ class Waiting(NamedTuple):
 
 _COLUMNS = """p.process_id, p.epoch, p.workflow, p.node, p.attempt, p.queue, p.granted, p.alone, p.prefix,
         p.reporter, p.subscription_id, p.secret_id, p.callback_key, p.traceparent, p.status"""
+_BODY = """(
+        SELECT c.body FROM stepwire_engine.commands AS c WHERE c.command_id = coalesce(
+            p.pending_command, CASE WHEN p.node = '0' THEN p.command_id END))"""
 
 # Outcomes are looked for at every claim. They can be there whenever an epoch was raised without progress: after a lost
 # claim, but also after a revocation, a drain or a gap whose run had committed a step just before. Telling these from
@@ -81,7 +85,8 @@ WITH wanted AS (
     SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:epochs AS int[]), CAST(:stateless AS boolean[]))
         AS w (process_id, epoch, stateless)
 ), picked AS (
-    SELECT {_COLUMNS}, CASE WHEN w.stateless THEN p.snapshot END AS snapshot, CAST(NULL AS bytea) AS body
+    SELECT {_COLUMNS}, CASE WHEN w.stateless THEN p.snapshot END AS snapshot,
+        CASE WHEN w.stateless THEN {_BODY} END AS body
     FROM wanted AS w
     JOIN stepwire_engine.processes AS p ON p.process_id = w.process_id AND p.epoch = w.epoch
     CROSS JOIN stepwire_engine.engine_settings AS s
@@ -101,9 +106,7 @@ _SERVED = """p.runnable AND p.alone = :alone AND p.queue = ANY (CAST(:queues AS 
 
 CLAIM_WAITING = text(f"""
 WITH picked AS (
-    SELECT {_COLUMNS}, p.snapshot, (
-        SELECT c.body FROM stepwire_engine.commands AS c WHERE c.command_id = coalesce(
-            p.pending_command, CASE WHEN p.node = '0' THEN p.command_id END)) AS body
+    SELECT {_COLUMNS}, p.snapshot, {_BODY} AS body
     FROM stepwire_engine.processes AS p
     CROSS JOIN stepwire_engine.engine_settings AS s
     WHERE {_SERVED} AND NOT s.paused
