@@ -7,6 +7,7 @@ from typing import Annotated
 from uuid import uuid4
 
 from fastapi import Header, Query
+from pydantic import AfterValidator
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -21,7 +22,19 @@ from stepwire_gateway.responses import json_response
 from stepwire_gateway.sending import GATEWAY, Sender, build_command
 from stepwire_gateway.workflows import Offer, Workflows
 
-IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", description="The command id of this request.")]
+
+def _as_written(header: str) -> str:
+    """A header as its sender has written it: servers read its bytes as Latin-1, and nearly everybody writes UTF-8."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return header
+
+
+IdempotencyKey = Annotated[
+    Annotated[str, AfterValidator(_as_written)] | None,
+    Header(alias="Idempotency-Key", description="The command id of this request."),
+]
 
 
 class Starts:

@@ -5,63 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from functools import partial
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import httpx
-import orjson
 import pytest
 
 from stepwire.client import BlockingClient, HttpClient
 from stepwire.contracts.commands import process_id_of
 from stepwire.contracts.events import process_event
+from tests.client.played import SECONDS, Answers, body, stream
 
-SECONDS = 10
 LATE_SECONDS = 0.2
-AT = "2026-01-01T12:00:00Z"
-Answers = Callable[[httpx.Request], httpx.Response]
-
-
-def body(process_id: UUID, status: str, **more: Any) -> dict[str, Any]:
-    """What the gateway shows of a process, as far as an end is told from it."""
-    shown: dict[str, Any] = {
-        "last_step": "Order the port",
-        "labels": {"order": "4711"},
-        "subscriptions": [],
-        "failed_reason": None,
-    }
-    times = {"completed_at": AT, "last_modified_at": AT}
-    return {"process_id": str(process_id), "workflow_name": "w", "last_status": status, **shown, **times, **more}
-
-
-def stream(process_id: UUID, *words: str) -> bytes:
-    """Where the stream begins, and events of the process."""
-    events = [
-        {
-            "specversion": "1.0",
-            "id": str(number),
-            "type": process_event(word),
-            "source": "stepwire/coordinator",
-            "subject": str(process_id),
-            "time": AT,
-            "data": {},
-            "sequence": number,
-        }
-        for number, word in enumerate(words, start=1)
-    ]
-    return b"id: begin\n\n" + b"".join(b"id: c\ndata: %s\n\n" % orjson.dumps(event) for event in events)
-
-
-@pytest.fixture
-def played(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answers], HttpClient]:
-    """Makes a client of a gateway that answers so."""
-
-    def play(answers: Answers) -> HttpClient:
-        monkeypatch.setattr(httpx, "AsyncClient", partial(httpx.AsyncClient, transport=httpx.MockTransport(answers)))
-        return HttpClient("http://gateway", source="crm", answer_seconds=SECONDS)
-
-    return play
 
 
 class SlowlyClosed(httpx.AsyncByteStream):

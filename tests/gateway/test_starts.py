@@ -330,6 +330,17 @@ async def test_a_key_that_is_too_long(stage: Stage) -> None:
     assert (await start(stage, manifest.workflow, key="x" * 200)).status_code == 201
 
 
+async def test_a_key_is_any_text(stage: Stage) -> None:
+    """Written as UTF-8 it is the id that a command by Kafka has; bytes that are none are taken as they are."""
+    manifest, ending = await stage.offer(workflows.plain()), uuid4()
+    for encoding in ("utf-8", "latin-1"):
+        key = f"größe-{encoding}-{ending}"
+        headers = {b"Idempotency-Key": key.encode(encoding)}
+        response = await stage.http.post(f"/api/processes/{manifest.workflow}", headers=headers)
+        assert (response.status_code, response.json()) == (201, {"id": str(process_id_of(key))})
+        assert stage.commands[-1]["command_id"] == key
+
+
 async def test_a_workflow_offered_anew_is_seen(stage: Stage) -> None:
     """What an executor offered last counts."""
     manifest = await stage.offer(workflows.plain())

@@ -31,8 +31,10 @@ from stepwire.process.model import FINISHED
 SILENCE_SECONDS = 40.0
 FIRST_PAUSE_SECONDS = 0.1
 MAX_PAUSE_SECONDS = 2.0
-# The gateway answers these while PostgreSQL or Kafka is away; asking again is safe and may help.
-PASSING = frozenset({"database_unavailable", "kafka_unavailable"})
+# PostgreSQL or Kafka is away, too much is sent at once, or a proxy finds no gateway: asking again is safe and may help.
+PASSING = frozenset(
+    {"database_unavailable", "kafka_unavailable", "unavailable", "too_many", "http_502", "http_503", "http_504"}
+)
 
 
 class HttpClient:
@@ -226,7 +228,7 @@ class HttpClient:
         params: Mapping[str, Any],
         body: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     ) -> httpx.Response:
-        headers = {"Idempotency-Key": command_id or str(uuid4())}
+        headers = {"Idempotency-Key": (command_id or str(uuid4())).encode()}
         # 202: it is kept, and not answered yet. The same again gets the answer.
         return await self._request(method, path, body, params=params, headers=headers, until_done=True)
 
@@ -243,7 +245,8 @@ class HttpClient:
             except httpx.TransportError as error:
                 await patience.wait(error)
                 continue
-            if answer.is_error:
+            if not answer.is_success:
+                # A proxy's redirect is none either: nobody has taken what was sent.
                 refused = _refused(answer)
                 if refused.reason not in PASSING:
                     raise refused
@@ -258,27 +261,30 @@ class HttpClient:
         cursor: str | None = None
         patience = _Patience(self._answer_seconds, "the stream of events")
         while True:
-            headers = {"Last-Event-ID": cursor} if cursor else {}
+            headers, heard = {"Last-Event-ID": cursor} if cursor else {}, False
             params = {"process_id": str(process_id)}
             timeout = httpx.Timeout(self._answer_seconds, read=SILENCE_SECONDS)
+            cause: Exception | None = None
             try:
                 async with self._http.stream(
                     "GET", "/api/events", params=params, headers=headers, timeout=timeout
                 ) as response:
-                    if response.is_error:
+                    if not response.is_success:
                         await response.aread()
                         raise _refused(response)
-                    async for message in read_messages(response.aiter_lines()):
-                        patience.refresh()
-                        cursor = message.cursor
+                    async for message in read_messages(response.aiter_bytes()):
+                        heard, cursor = True, message.cursor
                         yield None if message.data is None else CloudEvent.model_validate_json(message.data)
-                await patience.wait(None)
             except httpx.TransportError as error:
-                await patience.wait(error)
+                cause = error
             except Refused as refused:
                 if refused.reason not in PASSING:
                     raise
-                await patience.wait(refused)
+                cause = refused
+            if heard:
+                # There was a gateway until now, however long it had nothing to tell.
+                patience.refresh()
+            await patience.wait(cause)
 
 
 class _Patience:
