@@ -42,14 +42,14 @@ class Events:
         last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", description="Where to go on.")] = None,
     ) -> Response:
         """Follow events as Server-Sent Events; each `id` is a cursor for Last-Event-ID."""
-        items = self._feed.items(Filter(process_id, type), last_event_id)
+        items = self._feed.items(Filter(process_id or None, type or None), last_event_id)
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         return EventStream(self._sse(items), media_type="text/event-stream", headers=headers)
 
     async def socket(self, socket: WebSocket) -> None:
         """Follow events over a WebSocket: messages {"id", "event"}; browsers give Last-Event-ID as a parameter."""
         query = socket.query_params
-        wanted = Filter(query.get("process_id"), query.get("type"))
+        wanted = Filter(query.get("process_id") or None, query.get("type") or None)
         cursor = query.get("last_event_id") or socket.headers.get("last-event-id")
         try:
             items = self._feed.items(wanted, cursor)

@@ -112,6 +112,8 @@ class Orders:
             raise malformed("only tasks can be deleted; this process is kept for the record")
         removed = await self._database.run(lambda connection: removal.remove_task(connection, found))
         if not removed:
+            # Unless somebody else has removed it meanwhile.
+            standing = await self.standing(found)
             raise malformed(f"the task is {standing.status}; it can be deleted when it has ended, so abort it first")
         return no_content()
 

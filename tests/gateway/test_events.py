@@ -95,6 +95,19 @@ async def test_events_are_filtered_by_type(stage: Stage, subject: str) -> None:
     assert [document["sequence"] for _, _, document in found] == [2, 4]
 
 
+async def test_an_empty_filter_is_none(stage: Stage, subject: str) -> None:
+    """As in lists; who leaves a field of a form empty would wait for ever."""
+    happening = happen(stage, subject, "created", "started")
+    found = await follow(stage, 2, happening, process_id=subject, type="")
+    assert [document["sequence"] for _, _, document in found] == [1, 2]
+    url = (
+        f"{str(stage.http.base_url).replace('http', 'ws', 1)}/api/ws/events?process_id=&type={process_event('failed')}"
+    )
+    async with asyncio.timeout(WAIT_SECONDS), connect(url) as socket:
+        await happen(stage, subject, "failed", first=3)
+        assert orjson.loads(await socket.recv())["event"]["subject"] == subject
+
+
 async def test_a_client_goes_on_at_its_cursor(stage: Stage, subject: str) -> None:
     """Nothing is missed and nothing comes twice, over the seam of what was and what is."""
     first = await follow(stage, 2, happen(stage, subject, "created", "started"), process_id=subject)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
 
 from stepwire.data.removal import remove_old_tasks
 from tests.gateway import workflows
-from tests.gateway.stage import Stage, refuse
+from tests.gateway.stage import Stage, refuse, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -29,6 +31,31 @@ async def test_a_task_that_has_ended_is_deleted(stage: Stage) -> None:
     for table in ("process_steps", "set_aside", "lock_waiters"):
         left = await stage.sql(f"SELECT FROM stepwire_engine.{table} WHERE process_id = :p", p=task)
         assert left == [], table
+
+
+async def test_a_task_is_deleted_by_one_of_many(stage: Stage) -> None:
+    """The others find nothing left; none is told that what has ended has to end first."""
+    manifest = await stage.offer(workflows.task())
+    for _ in range(5):
+        task = await stage.process(manifest, status="completed")
+        answers = await asyncio.gather(*(stage.http.delete(f"/api/processes/{task}") for _ in range(8)))
+        assert sorted(answer.status_code for answer in answers) == [204, *[404] * 7]
+
+
+async def test_a_task_whose_row_is_held_is_deleted(stage: Stage) -> None:
+    """A late callback that is just looked at, for instance: it is over in a moment."""
+    task = await stage.process(await stage.offer(workflows.task()), status="completed")
+
+    async def waits() -> bool:
+        held = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        return deleting.done() or bool(await stage.sql(held))
+
+    async with stage.engine.begin() as connection:
+        statement = text("SELECT FROM stepwire_engine.processes WHERE process_id = :p FOR SHARE")
+        await connection.execute(statement, {"p": task})
+        deleting = asyncio.create_task(stage.http.delete(f"/api/processes/{task}"))
+        await until(waits)
+    assert (await deleting).status_code == 204
 
 
 async def test_what_cannot_be_deleted(stage: Stage) -> None:

@@ -28,16 +28,22 @@ _REMOVE = f"""
 WITH gone AS (
     DELETE FROM stepwire_engine.processes WHERE process_id IN (
         SELECT process_id FROM stepwire_engine.processes
-        WHERE is_task AND {{condition}} FOR UPDATE SKIP LOCKED LIMIT :most)
+        WHERE is_task AND {{condition}} LIMIT :most {{lock}})
     RETURNING process_id),
 {_GOING_WITH_IT}
 SELECT count(*) FROM gone
 """  # noqa: S608 - built from constants
-_ONE = text(_REMOVE.format(condition="process_id = :process_id AND status IN ('completed', 'aborted', 'rejected')"))
+# Somebody waits for it, so whoever holds the row is waited for, too.
+_ONE = text(
+    _REMOVE.format(
+        condition="process_id = :process_id AND status IN ('completed', 'aborted', 'rejected')", lock="FOR UPDATE"
+    )
+)
 _OLD = text(
     _REMOVE.format(
         condition="status = 'completed' "
-        "AND completed_at < clock_timestamp() - CAST(:days AS float8) * interval '1 day' ORDER BY completed_at"
+        "AND completed_at < clock_timestamp() - CAST(:days AS float8) * interval '1 day' ORDER BY completed_at",
+        lock="FOR UPDATE SKIP LOCKED",
     )
 )
 MOST = 1000
