@@ -147,20 +147,20 @@ class Attempts:
         name = execution.node.step.name
         done = execution.failed(limit.error())
         execution.run.plan.observe(execution.node, execution.run.attempt, "failed", limit.seconds)
-        known = await self._record_failed(execution, done.record)
+        recorded = await self._record_failed(execution, done.record)
         self._log.warning(
             "A step ran into its time limit.",
             action="timeout",
             step=name,
             seconds=limit.seconds,
-            committed=known is not None,
+            recorded=recorded,
         )
         await self._abandon(underway)
-        return done if known is None else Done(Verdict.RECORDED, report=orjson.loads(known))
+        return done if recorded else await self._decide(execution)
 
-    async def _record_failed(self, execution: Execution, record: bytes) -> bytes | None:
+    async def _record_failed(self, execution: Execution, record: bytes) -> bool:
         if self._shop.failpoints.enabled("unsafe.no_outcomes"):
-            return None
+            return True
         while True:
             try:
                 async with self._connection() as connection:
@@ -189,7 +189,7 @@ class Attempts:
             self._log.warning("A session could not be ended.", action="terminate", pid=pid, reason=str(error))
 
     async def _decide(self, execution: Execution) -> Done:
-        """The fence, or an outcome that was there before, refused the commit: ask which of them it was."""
+        """The fence, or an outcome that was there before, refused what is to be recorded: ask which of them it was."""
         place = execution.place
         try:
             async with self._connection() as connection:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 import pytest
 from sqlalchemy import text
 
+from stepwire.data import outcomes
 from stepwire_executor import threads, transactions
 from tests.executor import flows
 from tests.executor.harness import Dispatch, Harness
@@ -138,6 +141,28 @@ async def test_a_step_that_committed_at_its_limit_has_succeeded(harness: Harness
         (result,) = await harness.wait_results(run, 1)
         flows.gates["committed in time"].set()
     assert (result.status, result.delta.set) == ("success", {"slow": True})
+
+
+async def test_a_limit_that_passed_after_the_claim_was_lost_fails_nothing(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frozen executor wakes up behind the limit: the attempt is another one's, and may still succeed there."""
+    run, behind = Dispatch("slow", state={"gate": "frozen"}), Dispatch("five_steps")
+    record = outcomes.record_failed
+
+    async def record_late(*args: Any) -> bool:
+        await harness.sql(REVOKE, process_id=run.process_id)
+        return await record(*args)
+
+    monkeypatch.setattr(outcomes, "record_failed", record_late)
+    async with harness.executor():
+        await harness.dispatch(run)
+        await harness.until_sql(ENDED, 1, process_id=run.process_id)
+        await harness.dispatch(behind)
+        await harness.wait_results(behind, 5)
+        flows.gates["frozen"].set()
+    assert harness.of(run) == []
+    assert await harness.sql("SELECT 1 FROM stepwire_engine.step_outcomes") == []
 
 
 async def test_an_async_step_that_times_out_is_cancelled(harness: Harness) -> None:

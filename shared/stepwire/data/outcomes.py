@@ -54,6 +54,17 @@ WHERE c.process_id = :process_id AND c.epoch = :epoch AND c.executor = :executor
 FOR SHARE OF c
 """).execution_options(**ENGINE)
 _BARE_INSERT = text(f"{_INSERT} RETURNING true").execution_options(**ENGINE)
+# An executor that was frozen meanwhile may find the time limit passed of a run that is somebody else's now.
+_FAILED = text("""
+WITH ours AS (
+    SELECT process_id FROM stepwire_engine.run_claims
+    WHERE process_id = CAST(:process_id AS uuid) AND epoch = CAST(:epoch AS int)
+        AND executor = CAST(:executor AS uuid) AND NOT revoked FOR SHARE)
+INSERT INTO stepwire_engine.step_outcomes (process_id, node, attempt, status, result, executor, epoch)
+SELECT process_id, :node, CAST(:attempt AS int), 'failed', CAST(:result AS bytea),
+    CAST(:executor AS uuid), CAST(:epoch AS int) FROM ours
+ON CONFLICT (process_id, node, attempt) DO NOTHING RETURNING true
+""")
 _READ = text("""
 SELECT status, result FROM stepwire_engine.step_outcomes
 WHERE process_id = :process_id AND node = :node AND attempt = :attempt
@@ -89,13 +100,9 @@ def record(session: Session, place: Place, result: bytes, *, fence: bool = True,
     return session.execute(_FENCED_INSERT if fence else _BARE_INSERT, values).first() is not None
 
 
-async def record_failed(connection: AsyncConnection, place: Place, result: bytes) -> bytes | None:
-    """Write that an attempt failed; returns the result of an outcome that was there before, else None."""
-    values = {**place._asdict(), "status": "failed", "result": result}
-    if (await connection.execute(_BARE_INSERT, values)).first() is not None:
-        return None
-    known = await read(connection, place)
-    return known.result if known is not None else None
+async def record_failed(connection: AsyncConnection, place: Place, result: bytes) -> bool:
+    """Write that an attempt failed; False: the claim is not ours any more, or the attempt has an outcome."""
+    return (await connection.execute(_FAILED, {**place._asdict(), "result": result})).first() is not None
 
 
 class Outcome(NamedTuple):
