@@ -12,7 +12,9 @@ import orjson
 import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaConsumer
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError
+from aiokafka.protocol.offset import OffsetRequest
 
 from stepwire.chassis.kafka import Outgoing, Producer, create_topics, make_consumer
 from stepwire.chassis.settings import Settings
@@ -149,6 +151,28 @@ async def test_answers_are_read_on_after_an_error(
         monkeypatch.setattr(AIOKafkaConsumer, "__anext__", breaks_once)
         await client.start("connect_port")
     assert broken.is_set()
+
+
+async def test_an_answer_of_before_is_not_taken_for_this_one(
+    coordinator: Coordinator, connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is still among the events when the command is sent again, however long Kafka takes to say where they end."""
+    coordinator.refusal = {"reason": "engine_paused", "detail": "the engine is paused"}
+    async with connect() as client:
+        with pytest.raises(Refused, match="paused"):
+            await client.start("create_node", command_id="order-4")
+    send = AIOKafkaClient.send
+
+    async def slowly(self: Any, node_id: int, request: Any, **options: Any) -> Any:
+        answer = await send(self, node_id, request, **options)
+        if isinstance(request, OffsetRequest):
+            await asyncio.sleep(0.1)
+        return answer
+
+    monkeypatch.setattr(AIOKafkaClient, "send", slowly)
+    coordinator.refusal = None
+    async with connect() as client:
+        assert await client.start("create_node", command_id="order-4") == process_id_of("order-4")
 
 
 async def test_resume_and_abort(coordinator: Coordinator, connect: Callable[..., Client]) -> None:

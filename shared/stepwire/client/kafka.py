@@ -86,7 +86,7 @@ class Client:
             await self._producer.start()
             stack.push_async_callback(self._producer.stop)
             consumer = await self._reading(stack, self._reply_topic or self._topic(topics.PROCESS_EVENTS))
-            await consumer.seek_to_end()
+            await _seek_to_end(consumer)
             reading = asyncio.create_task(self._read(consumer), name="stepwire client")
             stack.push_async_callback(_ended, reading)
             self._stack = stack.pop_all()
@@ -304,6 +304,16 @@ async def _seek(consumer: AIOKafkaConsumer, begin: datetime) -> None:
     for partition in partitions:
         at = found.get(partition)
         consumer.seek(partition, ends[partition] if at is None else at.offset)
+
+
+async def _seek_to_end(consumer: AIOKafkaConsumer) -> None:
+    """Go to the end of each partition.
+
+    aiokafka's own `seek_to_end` may be undone: where a consumer has just begun, the answer to its question for the
+    beginning is still under way, and is taken for the one about the end. Answers of long ago would be read again.
+    """
+    for partition, end in (await consumer.end_offsets(consumer.assignment())).items():
+        consumer.seek(partition, end)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:
