@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -31,7 +32,7 @@ from stepwire.process.starting import Birth, accept_start, conceive
 from stepwire_coordinator.engine_orders import pause_engine, release_lock, resume_all, set_in_sync, unpause_engine
 from stepwire_coordinator.ledger import FinalAnswer
 from stepwire_coordinator.predicates import read_uncompleted, why_not
-from stepwire_coordinator.store.commands import Registration, Standing, standings_of
+from stepwire_coordinator.store.commands import Registration, Standing, forget_refused, standings_of
 from stepwire_coordinator.store.processes import Birthmarks, Loaded
 from stepwire_coordinator.transaction import Transaction
 from stepwire_coordinator.work import CommandItem, ProcessOrder, RefusedItem
@@ -165,14 +166,14 @@ async def _settle(tx: Transaction, command: AnyCommand, standing: Standing) -> N
     if command.reply_to:
         tx.ledger.replies[command.command_id] = command.reply_to
     if isinstance(command, StartProcess):
-        _start(tx, command, standing)
+        await _start(tx, command, standing)
     elif isinstance(command, ProcessOrder):
         _order(tx, command, standing)
     else:
         await ENGINE_ORDERS[type(command)](tx, command)
 
 
-def _start(tx: Transaction, command: StartProcess, standing: Standing) -> None:
+async def _start(tx: Transaction, command: StartProcess, standing: Standing) -> None:
     manifest = tx.surroundings.manifests.newest(command.workflow)
     if manifest is None:
         detail = f"no executor serves a workflow {command.workflow!r}; check its name"
@@ -191,17 +192,18 @@ def _start(tx: Transaction, command: StartProcess, standing: Standing) -> None:
     elif (problem := why_not(tx, manifest)) is not None:
         refuse(tx, command.command_id, Reason.PREDICATE_FAILED, problem)
     else:
-        birth = conceive(command, manifest)
+        birth, events = conceive(command, manifest), 0
         if standing.rejected:
-            tx.ledger.begun_again.append(birth.process.id)
-        _give_birth(tx, command, birth)
+            epoch, events = await forget_refused(tx.connection, birth.process.id)
+            birth = replace(birth, process=replace(birth.process, epoch=epoch))
+        _give_birth(tx, command, birth, events)
 
 
-def _give_birth(tx: Transaction, command: StartProcess, birth: Birth) -> None:
+def _give_birth(tx: Transaction, command: StartProcess, birth: Birth, event_seq: int) -> None:
     secret = tx.surroundings.secrets[0]
     key = derive_key(secret.value, birth.process.id)
     marks = Birthmarks(secret.id, key, command.hold)
-    row = Loaded(birth.process, event_seq=0, callback_key=key, secret_id=secret.id, born=marks)
+    row = Loaded(birth.process, event_seq, callback_key=key, secret_id=secret.id, born=marks)
     row.traceparent = _trace_of(tx, command.traceparent, birth.process.id)
     row.changed = True
     tx.ledger.rows[birth.process.id] = row

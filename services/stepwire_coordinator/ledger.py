@@ -60,7 +60,6 @@ class Ledger:
     answers: list[FinalAnswer] = field(default_factory=list)
     pending: list[str] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
-    begun_again: list[UUID] = field(default_factory=list)
     revoked: list[tuple[UUID, int]] = field(default_factory=list)
     asides: list[Aside] = field(default_factory=list)
     taken: list[Origin] = field(default_factory=list)

@@ -36,8 +36,6 @@ async def write(tx: Transaction) -> Publication:
     _add_journal(parts, tx)
     if publication.outbox_id is not None:
         journal.add_outbox(parts, publication.outbox_id, publication.outbox_records)
-    if tx.ledger.begun_again:
-        await tx.connection.execute(commands.FORGET_REFUSED, {"process_ids": tx.ledger.begun_again})
     await parts.execute(tx.connection)
     await _write_rest(tx)
     return publication

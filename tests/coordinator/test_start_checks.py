@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from stepwire.chassis.settings import Settings
-from tests.coordinator.flows import with_form
+from tests.coordinator.flows import modify_with_form, with_form
 from tests.coordinator.stage import Stage
 
 ERRORS = [{"loc": ["x"], "msg": "must be even", "type": "value_error"}]
@@ -104,14 +104,23 @@ async def test_the_answer_after_a_check_reaches_the_topic_asked_for(topics: Sett
 
 
 async def test_a_refused_start_may_be_sent_again_under_its_process(topics: Settings) -> None:
-    """What the refused one left is only the record of a refusal; it does not stand in the way."""
+    """What the refused one left is only the record of a refusal; neither its claim nor its result stands in the way."""
     async with Stage(topics) as stage:
-        await stage.offer(with_form.manifest)
-        wanted = uuid4()
-        _, process_id, run = await _checking(stage, process_id=str(wanted))
-        assert process_id == wanted
+        await stage.offer(modify_with_form.manifest)
+        wanted, executor, subscription_id = uuid4(), uuid4(), await stage.subscribe()
+        asked = {"process_id": str(wanted), "subscription_id": str(subscription_id)}
+        await stage.beat(executor, lease_seconds=600.0)
+        await stage.command("StartProcess", workflow="modify_with_form", **asked)
+        run = await stage.run_of(wanted)
+        await stage.claim(run, executor)
         await stage.report(run, "0", "rejected", error=FAULT)
         await stage.status(wanted, "rejected")
-        second, _, _ = await _checking(stage, process_id=str(wanted))
-        row = await stage.status(wanted, "created")
-        assert (row.command_id, row.runnable) == (second, True)
+        second = await stage.command("StartProcess", workflow="modify_with_form", **asked)
+        again = await stage.run_of(wanted, after_epoch=run["epoch"])
+        await stage.claim(again, executor)
+        await stage.report(run, "0", "rejected", error=FAULT)
+        await stage.report(again, "0")
+        await stage.event("command.accepted", second)
+        assert (await stage.status(wanted, "running")).command_id == second
+        numbers = [e["sequence"] for e in await stage.events_of(wanted) if "sequence" in e]
+        assert numbers == list(range(1, len(numbers) + 1))

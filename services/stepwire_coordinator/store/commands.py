@@ -84,14 +84,15 @@ class Registration(NamedTuple):
     reply_to: str | None
 
 
-# A start that was refused and is sent again under its id begins anew: what it left is only the record of a refusal.
+# A start that was refused and is sent again under its id begins anew: what it left is only the record of a refusal. But
+# epochs go on, or the claim of its check would keep everybody from the next one; so do the numbers of its events.
 FORGET_REFUSED = text("""
 WITH refused AS (
     SELECT process_id FROM stepwire_engine.processes
-    WHERE process_id = ANY(CAST(:process_ids AS uuid[])) AND status = 'rejected' FOR UPDATE),
+    WHERE process_id = :process_id AND status = 'rejected' FOR UPDATE),
 steps AS (DELETE FROM stepwire_engine.process_steps WHERE process_id IN (SELECT process_id FROM refused)),
 inputs AS (DELETE FROM stepwire_engine.process_inputs WHERE process_id IN (SELECT process_id FROM refused))
-DELETE FROM stepwire_engine.processes WHERE process_id IN (SELECT process_id FROM refused)
+DELETE FROM stepwire_engine.processes WHERE process_id IN (SELECT process_id FROM refused) RETURNING epoch, event_seq
 """)
 
 
@@ -134,6 +135,12 @@ async def standings_of(
     }
     rows = await connection.execute(STANDINGS, values)
     return {row[0]: _standing(row, given[row[0]]) for row in rows}
+
+
+async def forget_refused(connection: Connection, process_id: UUID) -> tuple[int, int]:
+    """Forget a refused start; returns its last epoch, and how many events of it were numbered."""
+    row = (await connection.execute(FORGET_REFUSED, {"process_id": process_id})).first()
+    return (0, 0) if row is None else (row[0], row[1])
 
 
 def insert_values(rows: list[tuple[Registration, AnswerRow]]) -> dict[str, list[Any]]:
