@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,8 +17,9 @@ from stepwire.flow import forms, runner
 from stepwire.flow.errors import FormIncomplete, FormInvalid, as_error
 from stepwire.flow.free_forms import FreeForm
 from stepwire.flow.lists import Step
+from stepwire.flow.locations import is_async
 from stepwire.flow.outcomes import StepError, step_error
-from stepwire.flow.predicates import PredicateContext, RunPredicateFail, evaluate_predicate
+from stepwire.flow.predicates import PredicateContext, RunPredicateFail, evaluate_predicate, settled
 from stepwire.flow.types import State
 from stepwire.flow.workflows import Workflow
 from stepwire_executor.threads import AsyncThread, Job, Threads
@@ -154,10 +154,10 @@ class Checks:
 
     async def _ask_once(self, function: Callable[..., Any] | None, work: Callable[[], Any]) -> Any:
         if function is None:
-            return _settled(work())
-        name, is_async = getattr(function, "__name__", "hook"), _is_async(function)
-        transaction = self._sessions.transaction(NOBODY, name, is_async=is_async)
-        if is_async:
+            return settled(work())
+        name, on_loop = getattr(function, "__name__", "hook"), is_async(function)
+        transaction = self._sessions.transaction(NOBODY, name, is_async=on_loop)
+        if on_loop:
             job, give_up = self._loop_thread.submit(partial(_run_async, work, transaction)), self._loop_thread.cancel
         else:
             job, give_up = self._threads.submit(partial(_run, work, transaction)), self._give_up
@@ -179,18 +179,10 @@ def _broken(error: Exception, verdict: FormVerdict) -> Checked:
     return Checked(verdict, detail=told.message, error=told)
 
 
-def _is_async(function: Callable[..., Any]) -> bool:
-    target = inspect.unwrap(function)
-    return any(
-        inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one)
-        for one in (target, getattr(target, "__call__", None))  # noqa: B004 - a callable object may be async
-    )
-
-
 def _run(work: Callable[[], Any], transaction: StepTransaction) -> Any:
     with use_transaction(transaction):
         try:
-            return _settled(work())
+            return settled(work())
         except BaseException as raised:  # noqa: BLE001 - it is raised again, or the error that stands for it
             _raise_error(raised)
         finally:
@@ -224,16 +216,3 @@ def _is_cancelled() -> bool:
     """Whether who asked has given up, rather than that the author's code says so."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-def _settled(value: Any) -> Any:
-    """Return the value of a coroutine that has nothing to wait for: a plain predicate behind an async front."""
-    if not inspect.iscoroutine(value):
-        return value
-    try:
-        value.send(None)
-    except StopIteration as end:
-        return end.value
-    value.close()
-    message = "a plain function returned something to wait for: declare it `async def`"
-    raise TypeError(message)

@@ -6,6 +6,7 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, Self
 from uuid import UUID
@@ -265,6 +266,49 @@ def test_an_optional_model_may_be_absent() -> None:
     assert bound(function, {}) is None
     assert bound(function, {"model": None}) is None
     assert Binder(function).awaits
+
+
+@dataclass
+class Maker:
+    """Called like a function; objects of it may be equal, and have no hash."""
+
+    port: str
+
+    def __call__(self, x: UUID) -> tuple[str, UUID]:
+        """Give back what it was given."""
+        return self.port, x
+
+
+def paired(port: str, x: UUID) -> tuple[str, UUID]:
+    """Do the same, called as a function."""
+    return port, x
+
+
+@pytest.mark.parametrize(
+    "made", [Maker("a"), partial(paired, "a"), Maker("a").__call__], ids=["object", "partial", "method"]
+)
+def test_annotations_are_read_where_the_function_beneath_was_written(made: Any) -> None:
+    """As text they mean nothing elsewhere."""
+    assert bound(made, {"x": str(ID)}) == ("a", ID)
+
+
+def test_what_cannot_be_filled_is_told_of_the_function_beneath() -> None:
+    """By its own name and line: there is nobody's line in the library that wraps it."""
+
+    def function(port: str, x: Opaque) -> None: ...
+
+    with pytest.raises(DefinitionError, match="parameter 'x'") as caught:
+        binder_for(partial(function, "a"))
+    assert (caught.value.file, caught.value.line) == (__file__, function.__code__.co_firstlineno)
+    with pytest.raises(BindingError, match=r"test_binding\.paired"):
+        bound(partial(paired, "a"), {})
+
+
+def test_equal_objects_are_different_functions() -> None:
+    """Each is called itself, also where it has no hash."""
+    one, other = Maker("a"), Maker("a")
+    assert (binder_for(one).function, binder_for(other).function) == (one, other)
+    assert binder_for(one).function is not binder_for(other).function
 
 
 def test_binders_are_made_once() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from enum import Enum
+from functools import partial, wraps
 from typing import Any
 
 import pytest
@@ -112,6 +113,44 @@ def test_variadic_parameters_are_warned_about_at_the_line_of_the_author() -> Non
     assert caught[0].filename == __file__
     assert made.binder is not None
     assert [slot.name for slot in made.binder.slots] == ["x"]
+
+
+async def _wait() -> None: ...
+
+
+def _do() -> None: ...
+
+
+@wraps(_wait)
+def _plain_around_async() -> Any:
+    return _wait()
+
+
+@wraps(_do)
+async def _async_around_plain() -> None:
+    _do()
+
+
+class _Waits:
+    async def __call__(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "is_async"),
+    [
+        (_wait, True),
+        (_do, False),
+        (_plain_around_async, True),
+        (_async_around_plain, True),
+        (partial(_wait), True),
+        (partial(_async_around_plain), True),
+        (_Waits(), True),
+        (_Waits().__call__, True),
+    ],
+)
+def test_a_step_is_async_if_anything_of_its_function_is(function: Any, is_async: bool) -> None:  # noqa: FBT001 - a case
+    """Whatever wraps it, and whatever it wraps."""
+    assert step("Do it")(function).is_async is is_async
 
 
 def test_conditions_keep_what_a_step_has() -> None:

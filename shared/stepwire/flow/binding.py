@@ -10,7 +10,6 @@ import inspect
 import sys
 import typing
 from collections.abc import Callable
-from functools import cache
 from types import NoneType, UnionType
 from typing import Any
 
@@ -23,7 +22,7 @@ from pydantic import (
 )
 
 from stepwire.flow.errors import BindingError, DefinitionError
-from stepwire.flow.locations import describe, location_of
+from stepwire.flow.locations import describe, location_of, written
 from stepwire.flow.serialization import copy_json
 from stepwire.flow.types import State
 
@@ -62,7 +61,7 @@ class Binder:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self._where = describe(function)
+        self._where = describe(written(function))
         parameters = [p for p in _signature(function).parameters.values() if p.kind not in _VARIADIC]
         hints = _hints(function, parameters)
         self.slots = tuple(_slot(p, hints[p.name], function) for p in parameters)
@@ -111,14 +110,20 @@ class Binder:
         return BindingError(message)
 
 
-@cache
+_MADE: dict[int, Binder] = {}
+
+
 def binder_for(function: Callable[..., Any]) -> Binder:
     """Return the binder of `function`, made once.
 
     Raises:
         DefinitionError: a parameter has an annotation that no JSON value can be converted to.
     """
-    return Binder(function)
+    # By identity: objects that can be called may be equal without being the same, or have no hash at all.
+    made = _MADE.get(id(function))
+    if made is None:
+        made = _MADE[id(function)] = Binder(function)
+    return made
 
 
 def has_variadics(function: Callable[..., Any]) -> bool:
@@ -166,7 +171,7 @@ def _hint(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
         return Any
     holder = type("Holder", (), {"__annotations__": {parameter.name: annotation}})
     try:
-        names = getattr(inspect.unwrap(function), "__globals__", {})
+        names = getattr(written(function), "__globals__", {})
         return typing.get_type_hints(holder, globalns=names, include_extras=True)[parameter.name]
     except (NameError, AttributeError, SyntaxError, TypeError):
         problem = f"the annotation {annotation!r} of parameter {parameter.name!r} of {describe(function)} is unknown"

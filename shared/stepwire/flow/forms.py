@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from stepwire.flow.binding import binder_for
 from stepwire.flow.errors import FormIncomplete, FormInvalid, InvalidResult, SerializationError
-from stepwire.flow.locations import describe
+from stepwire.flow.locations import describe, is_async
 from stepwire.flow.serialization import to_json_value
 from stepwire.flow.types import State
 from stepwire.flow.workflows import Workflow
@@ -42,8 +42,7 @@ class _End(NamedTuple):
 
 def is_async_form(form: Form | None) -> bool:
     """Whether the form must be walked on an event loop."""
-    target = inspect.unwrap(form) if form is not None else None
-    return inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target)
+    return is_async(form)
 
 
 def start_form(workflow: Workflow, state: State, pages: Sequence[Any], locale: str = LOCALE) -> State:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,7 +9,15 @@ from typing import Any, Self, SupportsIndex, overload
 
 from stepwire.flow.binding import Binder, binder_for
 from stepwire.flow.errors import DefinitionError, StepwireError
-from stepwire.flow.locations import UNKNOWN, Location, describe, is_of_library, location_of, location_of_author
+from stepwire.flow.locations import (
+    UNKNOWN,
+    Location,
+    describe,
+    is_async,
+    is_of_library,
+    location_of,
+    location_of_author,
+)
 from stepwire.flow.retry import Retry
 from stepwire.flow.scopes import Condition, Lens, Scope, lenses
 from stepwire.flow.types import NodeKind
@@ -99,8 +106,7 @@ class Step:
     @cached_property
     def is_async(self) -> bool:
         """Whether the function runs on an event loop (of an input step: whether its form does)."""
-        target = inspect.unwrap(self.function) if self.function is not None else None
-        return inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target)
+        return is_async(self.function)
 
     @cached_property
     def conditional(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 _LIBRARY = __name__.partition(".")[0]
@@ -24,10 +25,39 @@ UNKNOWN = Location("<unknown>", 0)
 
 def location_of(function: Callable[..., Any]) -> Location:
     """Return where `function` is defined; of a class or another callable, where the author mentions it."""
-    code = getattr(inspect.unwrap(function), "__code__", None)
+    code = getattr(written(function), "__code__", None)
     if code is None:
         return location_of_author()
     return Location(code.co_filename, code.co_firstlineno)
+
+
+def layers(function: Any) -> list[Any]:
+    """Return a callable and what lies beneath it: decorators, `partial(...)` and `__call__` lead deeper."""
+    found = [function]
+    while (inner := _beneath(found[-1])) is not None:
+        found.append(inner)
+    return found
+
+
+def written(function: Any) -> Any:
+    """Return the function that an author wrote, beneath whatever wraps it."""
+    return layers(function)[-1]
+
+
+def is_async(function: Any) -> bool:
+    """Whether a callable, or what it wraps, is `async def`."""
+    return any(inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one) for one in layers(function))
+
+
+def _beneath(function: Any) -> Any:
+    if isinstance(function, type):
+        return None
+    if isinstance(function, partial):
+        return function.func
+    if inspect.isroutine(function) or hasattr(function, "__wrapped__"):
+        return getattr(function, "__wrapped__", None)
+    call = getattr(type(function), "__call__", None)  # noqa: B004 - the function itself is wanted
+    return call if inspect.isfunction(call) else None
 
 
 def location_of_author() -> Location:

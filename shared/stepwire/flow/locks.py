@@ -106,7 +106,7 @@ def _nodes(name: LockName, on_conflict: str) -> tuple[Step, Step]:
 
 
 def _checked(function: Callable[..., Any]) -> str:
-    if not callable(function):
+    if isinstance(function, type) or not callable(function):
         raise wrong(f"with_lock was given {function!r}", 'give it a name, as "vlan-pool:ams", or a function of State')
     check_plain(function, "with_lock(...)")
     name = getattr(function, "__name__", "<lambda>")

@@ -15,7 +15,15 @@ from pydantic import BaseModel
 from stepwire.flow.binding import has_variadics
 from stepwire.flow.errors import DefinitionError, SerializationError
 from stepwire.flow.lists import Step, StepList
-from stepwire.flow.locations import Location, describe, is_of_library, location_of, location_of_author
+from stepwire.flow.locations import (
+    Location,
+    describe,
+    is_async,
+    is_of_library,
+    location_of,
+    location_of_author,
+    written,
+)
 from stepwire.flow.retry import Retry
 from stepwire.flow.serialization import dump
 
@@ -118,7 +126,7 @@ def check_hook(hook: Any, argument: str) -> None:
 def check_plain(function: Any, use: str) -> None:
     """Refuse what cannot be asked many times without waiting for it."""
     check_callable(function, use)
-    if inspect.iscoroutinefunction(inspect.unwrap(function)):
+    if is_async(function):
         raise wrong(f"{use} was given {describe(function)}, which is async", "write it as a plain function of State")
 
 
@@ -133,6 +141,27 @@ def check_of_state(function: Any, use: str) -> None:
     except ValueError:
         # Some builtins do not tell what they take.
         return
+
+
+def check_of_part(function: Any, use: str) -> None:
+    """Refuse what takes neither State and what was made of a part of it, nor State alone."""
+    check_plain(function, use)
+    try:
+        signature = inspect.signature(function)
+    except ValueError:
+        # As above.
+        return
+    if not any(_takes(signature, given) for given in (("state", "part"), ("state",))):
+        problem = f"{use} was given {describe(function)}, which cannot be called with State and the changed part"
+        raise wrong(problem, "let it take these two and nothing else")
+
+
+def _takes(signature: inspect.Signature, given: tuple[str, ...]) -> bool:
+    try:
+        signature.bind(*given)
+    except TypeError:
+        return False
+    return True
 
 
 def check_form(form: Any, use: str) -> None:
@@ -172,7 +201,7 @@ def check_function(function: Any, use: str) -> None:
     check_callable(function, use)
     if isinstance(function, type):
         raise wrong(f"{use} was given the class {describe(function)}", "decorate a function")
-    target = inspect.unwrap(function)
+    target = written(function)
     location = location_of(function)
     if inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):
         raise wrong(f"{describe(function)} yields", "return a dict, or use @inputstep if it is a form", location)

@@ -101,3 +101,20 @@ async def evaluate_predicate(context: PredicateContext) -> RunPredicateResult:
         )
         raise InvalidResult(message)
     return result
+
+
+def settled(value: Any) -> Any:
+    """Return a value, or that of a coroutine which has nothing to wait for: a plain hook behind an async front.
+
+    Raises:
+        TypeError: there is something to wait for after all.
+    """
+    if not inspect.iscoroutine(value):
+        return value
+    try:
+        value.send(None)
+    except StopIteration as end:
+        return end.value
+    value.close()
+    message = "a plain function returned something to wait for: declare it `async def`"
+    raise TypeError(message)

@@ -77,7 +77,12 @@ def lens(get: Callable[[State], Any], put: Callable[..., Any]) -> Lens:
 
 def _takes_one(function: Callable[..., Any]) -> bool:
     kinds = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
-    return sum(p.kind in kinds for p in inspect.signature(function).parameters.values()) == 1
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:
+        # Some builtins do not tell what they take.
+        return False
+    return sum(p.kind in kinds for p in parameters) == 1
 
 
 def _expect_dict(value: Any, made_by: Any) -> State:

@@ -17,8 +17,8 @@ from stepwire.flow.mistakes import (
     check_hook,
     check_key,
     check_name,
+    check_of_part,
     check_of_state,
-    check_plain,
     check_run,
     check_seconds,
     wrong,
@@ -281,7 +281,7 @@ def steplens(get: Callable[[State], Any], set: Callable[..., Any]) -> Callable[[
         DefinitionError: one of them is not a plain function.
     """
     check_of_state(get, "steplens(get=...)")
-    check_plain(set, "steplens(set=...)")
+    check_of_part(set, "steplens(set=...)")
     return _wrapper(lens(get, set))
 
 

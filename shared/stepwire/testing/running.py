@@ -32,7 +32,7 @@ from stepwire.flow.types import NodeKind, State
 from stepwire.flow.workflows import Workflow
 from stepwire.process.model import START_CHECK, Process, parent_of, subscription_of, top_of
 from stepwire.process.walk import begun_again, entered, first_position, following
-from stepwire.testing.awaiting import settle
+from stepwire.testing.awaiting import ask, settle
 from stepwire.testing.failures import Failures
 from stepwire.testing.sessions import Sessions, Work
 
@@ -109,7 +109,7 @@ class Run:
         step = self.workflow.step_at(begun_again(self.workflow.manifest, self.node).path)
         user = self.given.user if self.given is not None else None
         try:
-            allowed = settle(is_authorized(step.retry_auth_callback, user))
+            allowed = ask(step.retry_auth_callback, is_authorized(step.retry_auth_callback, user))
         except RAISED as error:
             return self._report(self.node, *_refused("not_allowed", step_error(as_error(error)).message))
         if not allowed:
@@ -205,12 +205,12 @@ class Run:
 
     def _input(self, step: Step) -> tuple[StepOutcome, dict[str, Any] | None]:
         if self.given is None:
-            return settle(runner.suspend_async(step, self.state)), None
+            return ask(step.function, runner.suspend_async(step, self.state)), None
         given = self.given
         if (refused := _unauthorized(step.resume_auth_callback, given.user)) is not None:
             return refused
         try:
-            return settle(runner.resume_input_async(step, self.state, given.pages)), None
+            return ask(step.function, runner.resume_input_async(step, self.state, given.pages)), None
         except (FormIncomplete, FormInvalid) as error:
             return _refused_pages(error)
 
@@ -233,10 +233,11 @@ class Run:
             "workflow_name": self.workflow.name,
             "workflow_target": self.workflow.target.value,
         }
-        filled = settle(forms.start_form_async(self.workflow, context, given.pages))
+        form, predicate = self.workflow.initial_input_form, self.workflow.run_predicate
+        filled = ask(form, forms.start_form_async(self.workflow, context, given.pages))
         asked = PredicateContext(self.workflow, reporter=self.process.reporter or "", state={**filled, **context})
         try:
-            verdict = settle(evaluate_predicate(asked))
+            verdict = ask(predicate, evaluate_predicate(asked))
         except RAISED as error:
             return _refused("predicate_failed", step_error(as_error(error)).message)
         if isinstance(verdict, RunPredicateFail):
@@ -327,7 +328,7 @@ def _unauthorized(
     hook: Callable[..., Any] | None, user: str | None
 ) -> tuple[StepOutcome, dict[str, Any] | None] | None:
     try:
-        allowed = settle(is_authorized(hook, user))
+        allowed = ask(hook, is_authorized(hook, user))
     except RAISED as error:
         return _refused("not_allowed", step_error(as_error(error)).message)
     return None if allowed else _refused("not_allowed", f"{user or 'an unknown user'} may not do this")
