@@ -24,6 +24,8 @@ BUSY_FALLBACK_SECONDS = 5.0
 ALONE_SECONDS = 5.0
 """Runs that want an executor for themselves are rare."""
 MOST_ALONE = 16
+ROOM_SECONDS = 300.0
+"""What has not come to its next step by then is taken to hang."""
 FEW_RUNS = 16
 GATHER_SECONDS = 0.005
 """With many runs under way records are gathered for a moment: claims of single runs cost more than their steps."""
@@ -54,6 +56,7 @@ class Fetcher:
         self._fallback_at = time.monotonic()
         self._alone_at = 0.0
         self._alone: deque[Wanted] = deque()
+        self._hanging = 0
         self._in_doubt = False
 
     async def run(self) -> None:
@@ -151,7 +154,8 @@ class Fetcher:
     async def _run_alone(self, wanted: Wanted) -> None:
         """Run one that was lost twice, with nothing beside it that might be blamed for the next loss.
 
-        It is claimed only when everything else has ended: lost before that, it would be counted for nothing.
+        It is claimed only when everything else has ended: lost before that, it would be counted for nothing. But for a
+        step that hangs neither it nor all that comes behind it waits.
         """
         self._signals.making_room = True
         try:
@@ -161,6 +165,10 @@ class Fetcher:
             self._signals.making_room = False
 
     async def _wait_empty(self) -> bool:
-        while not self._signals.draining and not await self._slots.wait_free(self._slots.size, FALLBACK_SECONDS):
+        slots, deadline = self._slots, time.monotonic() + ROOM_SECONDS
+        self._hanging = min(self._hanging, slots.busy)
+        while not self._signals.draining and not await slots.wait_free(slots.size - self._hanging, FALLBACK_SECONDS):
+            if time.monotonic() > deadline:
+                self._hanging = slots.busy
             await self._keep_alive()
         return not self._signals.draining

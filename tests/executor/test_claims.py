@@ -170,6 +170,27 @@ async def test_a_run_lost_twice_has_the_executor_for_itself(harness: Harness) ->
     assert (results[1].type, results[1].reason) == ("RunEnded", "budget")
 
 
+async def test_a_step_that_hangs_holds_up_neither_what_wants_to_be_alone_nor_the_rest(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no time limit, so it may never end; of two that hang, each keeps its place and no more."""
+    monkeypatch.setattr(fetching, "ROOM_SECONDS", 0.0)
+    hanging, behind = Dispatch("gated", state={"gate": "hangs"}), Dispatch("five_steps")
+    alone, next_alone = (Dispatch("gated", alone=True, state={"gate": gate}) for gate in ("hangs alone", "ends"))
+    flows.gates["ends"].set()
+    async with harness.executor():
+        await harness.dispatch(hanging)
+        await harness.until(lambda: bool(flows.effects["hangs"]))
+        await harness.dispatch(alone)
+        await harness.until(lambda: bool(flows.effects["hangs alone"]))
+        await harness.dispatch(next_alone)
+        await harness.wait_results(next_alone, 1)
+        await harness.dispatch(behind)
+        await harness.wait_results(behind, 5)
+        for gate in ("hangs", "hangs alone"):
+            flows.gates[gate].set()
+
+
 async def test_a_start_that_is_checked_alone_has_its_pages(harness: Harness) -> None:
     """Two executors lost in its check are no reason to refuse it for want of pages."""
     checked = await _start_to_check(harness, alone=True)
