@@ -20,7 +20,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, SecretStr
+from pydantic import AmqpDsn, BaseModel, HttpUrl, NatsDsn, PostgresDsn, SecretStr
 from pydantic_core import from_json
 
 from stepwire.flow.binding import Binder
@@ -105,6 +105,10 @@ CONVERTED: list[tuple[Any, Any]] = [
     (ip_network("2001:db8::/32"), "2001:db8::/32"),
     (datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC), "2026-01-02T03:04:05.000006+00:00"),
     (date(2026, 1, 2), "2026-01-02"),
+    (HttpUrl("https://example.net/a"), "https://example.net/a"),
+    (AmqpDsn("amqp://example.net"), "amqp://example.net"),
+    (PostgresDsn("postgresql://one,two/base"), "postgresql://one,two/base"),
+    (NatsDsn("nats://one:4222,two:4222"), "nats://one:4222,two:4222"),
     (time(3, 4), "03:04:00"),
     (time(microsecond=10_000), "00:00:00.010000"),
     (datetime(2026, 7, 2, 3, tzinfo=ZoneInfo("Europe/Amsterdam")), "2026-07-02T03:00:00+02:00"),

@@ -61,7 +61,11 @@ class Terminal:
         known = earlier.get(question.name, question.default)
         if question.about:
             self._screen.print(Text(question.about, style="dim"))
-        return {question.name: self.ask(question, known)}
+        try:
+            return {question.name: self.ask(question, known)}
+        except NobodyAnswersError as error:
+            # Not a part of it: only the whole can be given beforehand.
+            raise NobodyAnswersError(question.name) from error
 
     def ask(self, question: Question, known: Any) -> Any:
         """The answer to one question; an empty line takes what is known."""
@@ -110,8 +114,10 @@ class Terminal:
         if not question.required and not self._yes(f"fill in {question.name}?"):
             return known
         earlier = known if isinstance(known, dict) else {}
-        answers: Answers = {}
+        answers: Answers = questions.given(question.fields)
         for inner in question.fields:
+            if inner.fixed:
+                continue
             named = _named(inner, f"{question.name}.{inner.name}")
             answers[inner.name] = self.ask(named, earlier.get(inner.name, inner.default))
         return answers

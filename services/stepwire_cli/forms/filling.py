@@ -63,10 +63,10 @@ class Filler:
         # Whoever gives answers beforehand wants the rest to be as the form has it, if it has it.
         wanted = [question.name for question in open_questions if question.required or not self._given]
         if not wanted and (answers or self._given):
-            return answers
+            return {**page.given, **answers}
         self._terminal.introduce(page)
         try:
-            return self._terminal.ask_page(page, answers, wanted)
+            return self._terminal.ask_page(page, {**page.given, **answers}, wanted)
         except NobodyAnswersError as error:
             names = [question.name for question in open_questions]
             unanswered = open_questions[names.index(error.question) :] if error.question in names else []
@@ -89,7 +89,7 @@ class Filler:
 
     def _corrected(self, page: Page, answers: dict[str, Any], refused: Refused) -> dict[str, Any]:
         """Ask again what was refused; if that is the page as a whole, all of it."""
-        if not sys.stdin.isatty() and self._given:
+        if not page.asked or (not sys.stdin.isatty() and self._given):
             raise refused
         names = {str(error["loc"][0]) for error in refused.errors if error.get("loc")}
         asked = {question.name for question in page.asked}

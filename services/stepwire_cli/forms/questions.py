@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -78,6 +78,16 @@ class Page:
         """The questions that want an answer."""
         return tuple(question for question in self.questions if not question.fixed)
 
+    @property
+    def given(self) -> dict[str, Any]:
+        """What can be answered in one way only, and has to be."""
+        return given(self.questions)
+
+
+def given(questions: Iterable[Question]) -> dict[str, Any]:
+    """The answers to those of the questions that nobody is asked, though the form wants an answer."""
+    return {each.name: each.default for each in questions if each.fixed and each.required}
+
 
 def read_page(form: Schema) -> Page:
     """The questions of a page, from the JSON schema of a 510 answer or of a process's next input."""
@@ -99,7 +109,7 @@ def _fields(schema: Schema, definitions: Schema) -> Iterator[Question]:
 
 def _question(name: str, schema: Schema, definitions: Schema, *, required: bool) -> Question:
     meant, nullable = _resolved(schema, definitions)
-    kind = _kind(meant)
+    kind, below = _kind(meant), _below(schema, definitions)
     return Question(
         name=name,
         title=str(schema.get("title") or meant.get("title") or name),
@@ -108,13 +118,20 @@ def _question(name: str, schema: Schema, definitions: Schema, *, required: bool)
         choices=_choices(meant),
         required=required,
         nullable=nullable,
-        default=schema.get("default", meant.get("default")),
+        default=schema.get("default", meant.get("default", meant.get("const"))),
         bounds=_bounds(meant),
-        item=_question(name, meant.get("items") or {}, definitions, required=True) if kind == LIST else None,
-        fields=tuple(_fields(meant, definitions)) if kind == OBJECT else (),
+        item=_question(name, meant.get("items") or {}, below, required=True) if kind == LIST else None,
+        fields=tuple(_fields(meant, below)) if kind == OBJECT else (),
         fixed=bool(schema.get("readOnly") or "const" in meant or schema.get("format") == "label"),
         secret=meant.get("format") == "password",
     )
+
+
+def _below(schema: Schema, definitions: Schema) -> Schema:
+    """The definitions for what is inside `schema`: what contains itself is asked for as JSON there, not for ever."""
+    parts = [schema, *(part for word in ("allOf", "anyOf", "oneOf") for part in schema.get(word, ()))]
+    entered = {str(part["$ref"]).rpartition("/")[2] for part in parts if "$ref" in part}
+    return {name: found for name, found in definitions.items() if name not in entered}
 
 
 def _resolved(schema: Schema, definitions: Schema) -> tuple[Schema, bool]:

@@ -18,7 +18,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from pydantic import BaseModel, TypeAdapter
+from pydantic import AnyUrl, BaseModel, MongoDsn, NatsDsn, PostgresDsn, TypeAdapter
 from pydantic_core import MultiHostUrl, Url
 
 from stepwire.flow.errors import SerializationError
@@ -29,7 +29,9 @@ MAX_DEPTH = 150
 
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
 _TEXTS = (
-    *(UUID, Decimal, PurePath, Url, MultiHostUrl),
+    *(UUID, Decimal, PurePath),
+    # Most kinds of addresses are AnyUrls; those of several hosts have no class in common that is public.
+    *(AnyUrl, PostgresDsn, MongoDsn, NatsDsn, Url, MultiHostUrl),
     *(IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network),
 )
 _TIMEDELTA = TypeAdapter(timedelta)
