@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,18 @@ def test_what_a_service_asks_is_not_told_in_its_errors(settings: Settings, servi
     assert databases.make_engine(settings, service=service).sync_engine.hide_parameters
     named = databases.make_engine(settings, service=service, application_name="stepwire-cli")
     assert named.sync_engine.hide_parameters == (service != "executor")
+
+
+@pytest.mark.parametrize("ahead", [timedelta(), timedelta(minutes=10), timedelta(minutes=-10)])
+def test_an_answer_that_came_late_does_not_put_the_clock_back(ahead: timedelta) -> None:
+    """What was told at once stays known, however long the next answer lay there before it was looked at."""
+    clock, late = databases.Clock(), timedelta(seconds=3)
+    asked = datetime.now(UTC)
+    clock.set(asked + ahead, asked)
+    before = clock.now()
+    clock.set(datetime.now(UTC) - late + ahead, datetime.now(UTC) - late)
+    assert clock.now() >= before
+    assert abs(clock.now() - ahead - datetime.now(UTC)) < late
 
 
 @pytest.fixture

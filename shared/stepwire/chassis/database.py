@@ -146,15 +146,20 @@ class Clock:
         """What the database would say it is now."""
         return datetime.now(UTC) + self._ahead
 
-    def set(self, told: datetime) -> None:
-        """Go by this from now on."""
-        self._ahead = told - datetime.now(UTC)
+    def set(self, told: datetime, asked: datetime) -> None:
+        """Go by this answer to what was asked at `asked`, by this machine's own time.
+
+        Told at some moment between then and now, it changes nothing that it does not rule out: an answer that came
+        late must not put the clock back, so that a step would end before it has begun.
+        """
+        self._ahead = min(max(self._ahead, told - datetime.now(UTC)), told - asked)
 
 
 async def ping(engine: AsyncEngine, clock: Clock) -> None:
     """Ask the database for its time; raises what the driver raises."""
     async with engine.connect() as connection:
-        clock.set((await connection.execute(text("SELECT clock_timestamp()"))).scalar_one())
+        asked = datetime.now(UTC)
+        clock.set((await connection.execute(text("SELECT clock_timestamp()"))).scalar_one(), asked)
 
 
 class Cut:
