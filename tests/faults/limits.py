@@ -11,6 +11,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -28,8 +29,10 @@ def main(size: int, *pids: int) -> None:
         os.setgid(owner.st_gid)
         os.setuid(owner.st_uid)
     for pid in pids:
-        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard if size < 0 else size, hard))
+        # A session may end before it is its turn.
+        with suppress(ProcessLookupError):
+            _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard if size < 0 else size, hard))
 
 
 if __name__ == "__main__":

@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
+from typing import Any
 from uuid import UUID
 
 import httpx
+import psutil
 import psycopg
 
+from stepwire_cli.backends.postgres import MAX_CONNECTIONS
 from tests.faults.limits import limit_files
 from tests.faults.proofs import assert_effects_once
 from tests.faults.scene import Scene
@@ -22,7 +25,6 @@ FEW = 6
 KILLS = 60
 KILL_SECONDS = 0.05
 RECOVERY_SECONDS = 90.0
-EXHAUSTED_TIMES = 3
 FILE_BYTES = 16 * 1024 * 1024
 NO_LIMIT = -1
 FILLERS = (
@@ -94,20 +96,32 @@ def test_31_connections_killed_at_random(pairs: Scene) -> None:
 
 def test_31_a_deadlock_with_a_batch(pairs: Scene) -> None:
     """The coordinator's transaction is the one that gives way; its batch is applied when the other has ended."""
-    ids = pairs.start("calls_back")
-    wait_for(lambda: pairs.sql(AWAITING, ids) == [(1,)], what="the await")
-    marks = {name: len(pairs.service(name).lines) for name in ("coordinator-1", "coordinator-2")}
-    with psycopg.connect(pairs.stack.database_url) as rival:
+    ids: list[UUID] = []
+    wait_for(lambda: gives_way(pairs, ids), RECOVERY_SECONDS, "a coordinator that gives way")
+    assert_effects_once(pairs.sql, ids, CALLS_BACK)
+
+
+def gives_way(scene: Scene, ids: list[UUID]) -> bool:
+    """Whether a coordinator does, with the callback of one more process.
+
+    It looks for a deadlock once, a second after it began to wait: by then its rival must be waiting, too.
+    """
+    (process_id,) = scene.start("calls_back")
+    ids.append(process_id)
+    wait_for(lambda: scene.sql(AWAITING, [process_id]) == [(1,)], what="the await")
+    marks = {name: len(scene.service(name).lines) for name in ("coordinator-1", "coordinator-2")}
+    with psycopg.connect(scene.stack.database_url) as rival:
         rival.execute("SET deadlock_timeout = '60s'")
         rival.execute("SELECT 1 FROM stepwire_engine.result_positions ORDER BY topic_id, partition FOR UPDATE")
-        answer(pairs, ids)
-        wait_for(lambda: pairs.sql(WAITS_FOR_A_LOCK) == [(True,)], what="a coordinator that waits")
-        rival.execute("SELECT 1 FROM stepwire_engine.processes WHERE process_id = %s FOR UPDATE", ids)
+        answer(scene, [process_id])
+        wait_for(lambda: scene.sql(WAITS_FOR_A_LOCK) == [(True,)], what="a coordinator that waits")
+        rival.execute("SET lock_timeout = '5s'")
+        with suppress(psycopg.errors.LockNotAvailable):
+            rival.execute("SELECT 1 FROM stepwire_engine.processes WHERE process_id = %s FOR UPDATE", [process_id])
         rival.rollback()
-    pairs.wait(ids)
-    told = [line for name, mark in marks.items() for line in pairs.service(name).lines[mark:]]
-    assert any("batch_retried" in line and "Deadlock" in line for line in told)
-    assert_effects_once(pairs.sql, ids, CALLS_BACK)
+    scene.wait([process_id])
+    told = [line for name, mark in marks.items() for line in scene.service(name).lines[mark:]]
+    return any("batch_retried" in line and "Deadlock" in line for line in told)
 
 
 def test_32_no_connection_left(servers: Scene) -> None:
@@ -135,22 +149,24 @@ def test_32_no_connection_left(servers: Scene) -> None:
 @contextmanager
 def exhausted(scene: Scene) -> Iterator[None]:
     """Take every connection the server has, those of the services among them."""
-    with ExitStack() as taken:
-        own = taken.enter_context(psycopg.connect(scene.stack.database_url, autocommit=True))
-        for _ in range(EXHAUSTED_TIMES):
-            take_the_rest(scene, taken)
-            own.execute(TERMINATE_ALL.replace("%%", "%").encode())
-            take_the_rest(scene, taken)
+    taken: list[psycopg.Connection[Any]] = []
+    try:
+        # A service that loses its connection may have the next one before us, again and again.
+        wait_for(lambda: all_are_taken(scene, taken), RECOVERY_SECONDS, "every connection")
         yield
+    finally:
+        for each in taken:
+            each.close()
 
 
-def take_the_rest(scene: Scene, taken: ExitStack) -> None:
-    """Connect until it is refused."""
-    while True:
-        try:
-            taken.enter_context(psycopg.connect(scene.stack.database_url, autocommit=True))
-        except psycopg.OperationalError:
-            return
+def all_are_taken(scene: Scene, taken: list[psycopg.Connection[Any]]) -> bool:
+    """Connect until it is refused; if somebody else has a connection, services lose theirs."""
+    with suppress(psycopg.OperationalError):
+        while True:
+            taken.append(psycopg.connect(scene.stack.database_url, autocommit=True))
+    if len(taken) < MAX_CONNECTIONS:
+        taken[0].execute(TERMINATE_ALL.replace("%%", "%").encode())
+    return len(taken) == MAX_CONNECTIONS
 
 
 def test_39_disk_full(servers: Scene) -> None:
@@ -193,12 +209,12 @@ def full_disk(scene: Scene) -> Iterator[None]:
             scene.sql(KEEP_DEAD_ROWS.format(table))
         for statement in FILLERS:
             scene.sql(statement, *LARGE_ROWS)
-        limit_files(FILE_BYTES, server_processes(scene))
+        limit_files(FILE_BYTES, [scene.postgres.pid, *(pid for (pid,) in scene.sql(BACKENDS))])
         for statement in FILLERS:
             fill_gaps(scene, statement)
         yield
     finally:
-        limit_files(NO_LIMIT, server_processes(scene))
+        lift_limit(scene)
         for statement in (*EMPTIED, *map(VACUUM_AGAIN.format, FILLED)):
             scene.sql(statement)
 
@@ -211,6 +227,8 @@ def fill_gaps(scene: Scene, statement: str) -> None:
                 scene.sql(statement, size, count)
 
 
-def server_processes(scene: Scene) -> list[int]:
-    """The database server, which new sessions inherit from, and the sessions of services that are there."""
-    return [scene.postgres.pid, *(pid for (pid,) in scene.sql(BACKENDS))]
+def lift_limit(scene: Scene) -> None:
+    """From the server first, which new sessions inherit from; then none that is just beginning keeps it for ever."""
+    server = scene.postgres.pid
+    limit_files(NO_LIMIT, [server])
+    limit_files(NO_LIMIT, [server, *(child.pid for child in psutil.Process(server).children())])
