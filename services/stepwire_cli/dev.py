@@ -42,7 +42,7 @@ def run_dev(folder: Path, settings: Settings, size: Size) -> int:
         raise SettingsError("STEPWIRE_WORKFLOWS is not set; name the packages that hold your workflows.")
     for package in settings.workflows if size.executors else ():
         require_package(package)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     stop, started = threading.Event(), threading.Event()
     log_format = os.environ.get("STEPWIRE_LOG_FORMAT", "console")
     stack = Stack(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from io import TextIOWrapper
 from pathlib import Path
@@ -75,10 +76,18 @@ def about(
 
 def main() -> None:
     """Run the command line and end with its exit code."""
+    _open_what_is_closed()
     if isinstance(sys.stdout, TextIOWrapper):
         # A sign the terminal's character set lacks becomes a question mark, not a traceback.
         sys.stdout.reconfigure(errors="replace")
     sys.exit(run(sys.argv[1:]))
+
+
+def _open_what_is_closed() -> None:
+    """Whoever started this may have closed its streams: nothing is read then, and nobody is told."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - until the end
 
 
 def run(arguments: list[str]) -> int:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from shutil import get_terminal_size
 from typing import Any
 
 from rich import box
@@ -48,10 +49,13 @@ STYLES = {
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console for standard output or error; NO_COLOR and COLUMNS are honoured."""
-    made = Console(stderr=stderr, highlight=False, soft_wrap=False)
-    if not made.is_terminal and "COLUMNS" not in os.environ:
+    """A console for standard output or error; NO_COLOR and COLUMNS are honoured, but for no columns at all."""
+    # What authors and senders have written is shown as it is: brackets are no markup, and :100: is no picture.
+    made = Console(stderr=stderr, highlight=False, soft_wrap=False, markup=False, emoji=False)
+    if os.environ.get("COLUMNS", "0") == "0" and not made.is_terminal:
         made.width = PLAIN_WIDTH
+    elif made.width < 1:
+        made.width = get_terminal_size().columns
     return made
 
 
@@ -209,5 +213,6 @@ def working(sentence: str) -> Iterator[Callable[[str], None]]:
     if not screen.is_terminal:
         yield lambda _: None
         return
-    with screen.status(sentence) as status:
-        yield status.update
+    # As a Text: a plain one would be taken for markup here, whatever the console says.
+    with screen.status(Text(sentence)) as status:
+        yield lambda words: status.update(Text(words))

@@ -89,7 +89,15 @@ def _given() -> set[str]:
 
 
 def _checked(url: str, source: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+    if not _is_address(url):
         raise WrongUsage(f"{source} {url!r} is no address of a gateway; write it as http://127.0.0.1:8080.")
     return url.rstrip("/").removesuffix("/api")
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # Half of an IPv6 address.
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc)

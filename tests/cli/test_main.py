@@ -90,6 +90,8 @@ def test_wrong_usage_is_exit_code_2() -> None:
     assert "package 'no_such_package' cannot be found" in unknown.stderr
     foreign = stepwire("db", "check", environment={"STEPWIRE_DATABASE_URL": "mysql://x/y"})
     assert "cannot be used: must begin with postgresql://." in foreign.stderr
+    half = stepwire("process", "list", "--url", "http://[")
+    assert (half.returncode, "is no address of a gateway" in half.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +124,27 @@ def test_a_terminal_without_all_letters_is_served() -> None:
     assert "? Start" in drawn.stdout
     shown = stepwire("settings", "--json", environment={**plain, "STEPWIRE_PUBLIC_URL": "http://zürich.example"})
     assert json.loads(shown.stdout)["STEPWIRE_PUBLIC_URL"]["value"] == "http://zürich.example"
+
+
+@pytest.mark.parametrize(
+    ("closed", "arguments", "told"),
+    [
+        (
+            "<&-",
+            ("start", "w", "-"),
+            "stepwire: standard input is no JSON at line 1, column 1, near '': Expecting value.\n",
+        ),
+        ("<&- >&-", ("start", "w", "-"), "stepwire: standard input is no JSON at line 1, column 1"),
+        ("2>&-", ("process", "show", "no-id"), ""),
+    ],
+)
+def test_streams_may_be_closed(closed: str, arguments: tuple[str, ...], told: str) -> None:
+    """By whoever starts it where nobody sits: it is the end of the input, and the exit code still says what it was."""
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "stepwire_cli", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(told)
+    assert "Traceback" not in done.stderr
 
 
 def test_the_version_is_told() -> None:

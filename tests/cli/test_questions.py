@@ -129,6 +129,7 @@ def test_what_is_typed_becomes_a_value(page: Page, name: str, text: str, value: 
         ("count", "many", "'many' is no whole number"),
         ("share", "half", "'half' is no number"),
         ("share", "nan", "'nan' is no number that can be sent"),
+        ("extra", '{"a": 1e999}', "this is no JSON: 1e999 is too large a number"),
         ("extra", '{"a": Infinity}', "this is no JSON: Infinity is no number in JSON"),
         ("sure", "perhaps", "'perhaps' is neither y nor n"),
         ("numbers", "1,x", "'x' is no whole number"),
