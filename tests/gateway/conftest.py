@@ -18,7 +18,7 @@ from tests.support import databases
 
 @pytest.fixture(scope="module")
 def gateway_settings(database_url: str, database_template: str, kafka_bootstrap: str) -> Iterator[Settings]:
-    """Settings for the gateway of one test module; short waits, because some tests wait for them to end."""
+    """Settings for the gateway of one test module; what shall come late is sent `impatient`ly."""
     with databases.cloned(database_url, database_template) as url:
         yield Settings(
             database_url=url,
@@ -27,8 +27,8 @@ def gateway_settings(database_url: str, database_template: str, kafka_bootstrap:
             topic_partitions=2,
             callback_secrets=(CallbackSecret.of("a secret for tests"), CallbackSecret.of("an older secret")),
             gateway_port=0,
-            accept_wait_seconds=2,
-            form_timeout_seconds=2,
+            accept_wait_seconds=stages.PATIENCE_SECONDS,
+            form_timeout_seconds=stages.PATIENCE_SECONDS,
             body_max_bytes=64 * 1024,
             testing=True,
         )

@@ -6,8 +6,8 @@ Every answer that a test gets is held against the gateway's own description.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -39,6 +39,9 @@ from stepwire_gateway.app import Gateway
 from tests.support.described import Described
 
 WAIT_SECONDS = 20.0
+# An answer that a busy machine brings late is none that does not come: only some tests wait for the end of it.
+PATIENCE_SECONDS = 10.0
+IMPATIENCE_SECONDS = 2.0
 FIELDS = {
     *("process_id", "workflow_id", "workflow_name", "workflow_target", "is_task", "last_status", "last_step"),
     *("assignee", "created_by", "started_at", "last_modified_at", "failed_reason", "note", "product_id"),
@@ -210,6 +213,19 @@ async def listed(stage: Stage, **params: Any) -> list[dict[str, Any]]:
     assert response.status_code == 200, response.text
     body: list[dict[str, Any]] = response.json()
     return body
+
+
+@contextmanager
+def impatient(stage: Stage) -> Iterator[None]:
+    """Inside the block the gateway soon gives up waiting for answers and forms."""
+    # They are frozen, and the gateway was made with them.
+    settings = vars(stage.settings)
+    patient = dict(settings)
+    settings.update(accept_wait_seconds=IMPATIENCE_SECONDS, form_timeout_seconds=IMPATIENCE_SECONDS)
+    try:
+        yield
+    finally:
+        settings.update(patient)
 
 
 @asynccontextmanager

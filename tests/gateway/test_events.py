@@ -159,8 +159,11 @@ async def test_a_cursor_beyond_the_end_is_the_end(stage: Stage, subject: str, mo
     assert found[0][2]["sequence"] == 1
 
 
-async def test_a_cursor_of_a_gateway_that_was_faster(stage: Stage, subject: str) -> None:
+async def test_a_cursor_of_a_gateway_that_was_faster(
+    stage: Stage, subject: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What its client has seen there does not come again here, though it is read here only afterwards."""
+    monkeypatch.setattr(tail, "REACH_SECONDS", WAIT_SECONDS)
     (first, _, _), (second, _, _) = await follow(
         stage, 2, happen(stage, subject, "created", "started"), process_id=subject
     )

@@ -10,7 +10,7 @@ import pytest
 
 from stepwire_gateway import replies
 from tests.gateway import stage as stages
-from tests.gateway.stage import Stage, verdict
+from tests.gateway.stage import Stage, impatient, verdict
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -76,7 +76,8 @@ async def test_a_form_nobody_serves_any_more(stage: Stage, form: Callable[..., A
     """503, which names it and says when to come again."""
     key = await stage.offer_form()
     stage.form = form
-    response = await stage.http.post(f"/api/forms/{key}", json=[])
+    with impatient(stage):
+        response = await stage.http.post(f"/api/forms/{key}", json=[])
     assert (response.status_code, response.json()["reason"]) == (503, "no_executor")
     assert (f"form '{key}'" in response.json()["detail"], bool(response.headers["retry-after"])) == (True, True)
 
@@ -84,8 +85,8 @@ async def test_a_form_nobody_serves_any_more(stage: Stage, form: Callable[..., A
 async def test_a_form_is_asked_for_again_where_an_executor_has_it_not(stage: Stage) -> None:
     """As while executors with the form and without it run side by side."""
     key = await stage.offer_form()
-    words = iter(["unserved", "complete"])
-    stage.form = lambda _: {"verdict": next(words)}
+    words = iter(["unserved"])
+    stage.form = lambda _: {"verdict": next(words, "complete")}
     response = await stage.http.post(f"/api/forms/{key}", json=[])
     assert (response.status_code, response.json(), len(stage.questions)) == (200, {}, 2)
 
@@ -94,12 +95,13 @@ async def test_an_executor_that_cannot_read_the_question(stage: Stage, monkeypat
     """One of an older version puts it aside and is silent; it is asked anew, until a newer one gets the question."""
     monkeypatch.setattr(replies, "SILENCE_SECONDS", 0.2)
     key = await stage.offer_form()
-    said = iter([None, None, {"verdict": "complete", "result": {"a": 1}}])
-    stage.form = lambda _: next(said)
+    said = iter([None, None])
+    # The third answer may be slow, and the question come once more meanwhile.
+    stage.form = lambda _: next(said, {"verdict": "complete", "result": {"a": 1}})
     response = await stage.http.post(f"/api/forms/{key}", json=[])
     assert (response.status_code, response.json()) == (200, {"a": 1})
     # Each is another record, under another key: it may lie on another partition, which another executor reads.
-    assert len({question["id"] for question in stage.questions}) == 3
+    assert len({question["id"] for question in stage.questions}) >= 3
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from tests.gateway import stage as stages
 from tests.gateway import workflows
-from tests.gateway.stage import Stage, refuse, verdict
+from tests.gateway.stage import Stage, impatient, refuse, verdict
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -128,7 +128,8 @@ async def test_an_order_without_an_answer_in_time(stage: Stage) -> None:
     """202 says where to look."""
     process_id = await process(stage)
     stage.answer = stages.ignore
-    response = await stage.http.put(f"/api/processes/{process_id}/abort")
+    with impatient(stage):
+        response = await stage.http.put(f"/api/processes/{process_id}/abort")
     assert (response.status_code, response.headers["location"]) == (202, f"/api/processes/{process_id}")
 
 

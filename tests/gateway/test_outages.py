@@ -16,7 +16,7 @@ from stepwire.chassis.settings import Settings
 from stepwire.data.command_log import COMMANDS_CHANNEL
 from tests.gateway import workflows
 from tests.gateway.link import Link, linked
-from tests.gateway.stage import Stage, open_stage, until
+from tests.gateway.stage import IMPATIENCE_SECONDS, Stage, open_stage, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -103,8 +103,9 @@ async def test_a_connection_that_died_meanwhile_is_replaced(cut: Cut) -> None:
 async def without_kafka(gateway_settings: Settings) -> AsyncIterator[Stage]:
     """A gateway that reaches no Kafka."""
     async with linked("127.0.0.1", 9, up=False) as link:
-        settings = gateway_settings.model_copy(update={"kafka_bootstrap": f"127.0.0.1:{link.port}"})
-        async with open_stage(settings, own=gateway_settings) as stage:
+        soon = {"accept_wait_seconds": IMPATIENCE_SECONDS, "form_timeout_seconds": IMPATIENCE_SECONDS}
+        update = {"kafka_bootstrap": f"127.0.0.1:{link.port}", **soon}
+        async with open_stage(gateway_settings.model_copy(update=update), own=gateway_settings) as stage:
             yield stage
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.gateway import stage as stages
 from tests.gateway import workflows
-from tests.gateway.stage import Stage
+from tests.gateway.stage import Stage, impatient
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -85,7 +85,8 @@ async def test_a_start_that_is_not_decided_yet_cannot_be_deleted(stage: Stage) -
     manifest = await stage.offer(workflows.task())
     stage.answer = stages.ignore
     headers = {"Idempotency-Key": f"undecided-{uuid4()}"}
-    started = await stage.http.post(f"/api/processes/{manifest.workflow}", json=[], headers=headers)
+    with impatient(stage):
+        started = await stage.http.post(f"/api/processes/{manifest.workflow}", json=[], headers=headers)
     response = await stage.http.delete(f"/api/processes/{started.json()['id']}")
     assert response.status_code == 404
     assert "is not decided yet" in response.json()["detail"]

@@ -14,7 +14,7 @@ import pytest
 from stepwire.contracts.commands import decode_command, process_id_of
 from tests.gateway import stage as stages
 from tests.gateway import workflows
-from tests.gateway.stage import Stage, refuse, until, verdict
+from tests.gateway.stage import Stage, impatient, refuse, until, verdict
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -56,7 +56,8 @@ async def test_a_start_without_an_answer_in_time_is_accepted_for_later(stage: St
     """202 says where to look; there one reads that it is not decided yet, and not that the id is wrong."""
     manifest = await stage.offer(workflows.plain())
     stage.answer = stages.ignore
-    response = await start(stage, manifest.workflow)
+    with impatient(stage):
+        response = await start(stage, manifest.workflow)
     assert response.status_code == 202
     assert response.headers["location"] == f"/api/processes/{response.json()['id']}"
     looked = await stage.http.get(response.headers["location"])
@@ -146,8 +147,8 @@ async def test_each_verdict_has_its_status(stage: Stage, word: str, status: int)
 async def test_a_form_nobody_serves_yet_is_asked_for_again(stage: Stage) -> None:
     """An executor that cannot serve it says so; another one may."""
     manifest = await stage.offer(workflows.with_form())
-    words = iter(["unserved", "unserved", "complete"])
-    stage.form = lambda _: {"verdict": next(words)}
+    words = iter(["unserved", "unserved"])
+    stage.form = lambda _: {"verdict": next(words, "complete")}
     assert (await start(stage, manifest.workflow, [{}])).status_code == 201
     assert len({question["id"] for question in stage.questions}) == 3
 
@@ -157,7 +158,8 @@ async def test_a_form_nobody_serves_in_time(stage: Stage, form: Callable[..., An
     """503 says when to come again."""
     manifest = await stage.offer(workflows.with_form())
     stage.form = form
-    response = await start(stage, manifest.workflow, [{}])
+    with impatient(stage):
+        response = await start(stage, manifest.workflow, [{}])
     assert (response.status_code, response.json()["reason"]) == (503, "no_executor")
     assert response.headers["retry-after"]
 
@@ -216,7 +218,8 @@ async def test_a_temporary_refusal_that_came_too_late_is_told_once(stage: Stage)
     """Whoever asks again after 202 is told; it leaves the id free, as if he had waited for it."""
     manifest = await stage.offer(workflows.plain())
     stage.answer = stages.ignore
-    assert (await start(stage, manifest.workflow, key="late-1")).status_code == 202
+    with impatient(stage):
+        assert (await start(stage, manifest.workflow, key="late-1")).status_code == 202
     await stage.sql(REFUSED, key="late-1")
     stage.answer = stages.accept
     answers = [(await start(stage, manifest.workflow, key="late-1")).status_code for _ in range(2)]
@@ -227,7 +230,8 @@ async def test_a_temporary_refusal_by_kafka_is_remembered(stage: Stage) -> None:
     """The same command is answered with the first outcome, by whatever door it comes again."""
     manifest = await stage.offer(workflows.plain())
     stage.answer = stages.ignore
-    assert (await start(stage, manifest.workflow, key="late-2")).status_code == 202
+    with impatient(stage):
+        assert (await start(stage, manifest.workflow, key="late-2")).status_code == 202
     await stage.sql(REFUSED, key="late-2")
     body = orjson.dumps({"source": "crm"})
     await stage.sql("UPDATE stepwire_engine.commands SET body = :body WHERE command_id = 'late-2'", body=body)
