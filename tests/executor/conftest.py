@@ -12,6 +12,7 @@ from stepwire.chassis.kafka import create_topics
 from stepwire.chassis.settings import Settings
 from stepwire_executor import fetching, forms
 from tests.conftest import TEST_PARTITIONS
+from tests.executor import flows
 from tests.executor.harness import Harness
 
 POLL_SECONDS = 0.1
@@ -22,6 +23,13 @@ def short_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     """An executor that stops waits for its poll, and here one stops at the end of every test."""
     monkeypatch.setattr(fetching, "POLL_SECONDS", POLL_SECONDS)
     monkeypatch.setattr(forms, "POLL_SECONDS", POLL_SECONDS)
+
+
+@pytest.fixture(autouse=True)
+def closed_gates() -> None:
+    """A test that is tried once more finds its gates closed, and nothing begun."""
+    flows.effects.clear()
+    flows.gates.clear()
 
 
 @pytest.fixture(scope="session")

@@ -81,10 +81,10 @@ async def test_runs_nobody_took_come_from_the_database_by_priority_and_age(harne
 
 async def test_a_young_run_is_left_to_kafka(harness: Harness) -> None:
     """The fallback takes what has waited longer than its setting."""
-    young, old = Dispatch("five_steps"), Dispatch("five_steps", age_seconds=10)
+    young, old = Dispatch("five_steps"), Dispatch("five_steps", age_seconds=HOUR_SECONDS)
     await harness.insert(young)
     await harness.insert(old)
-    async with harness.executor("executor.ignore_step_commands", fallback_after_seconds=5):
+    async with harness.executor("executor.ignore_step_commands", fallback_after_seconds=HOUR_SECONDS / 2):
         await harness.wait_results(old, 5)
         assert await harness.sql(CLAIMED, process_id=young.process_id) == [(0,)]
 
@@ -130,8 +130,10 @@ async def test_a_pause_within_a_group_skips_nothing(harness: Harness) -> None:
         flows.gates["group"].set()
         ended = (await harness.wait_results(run, 2))[1]
         assert (ended.type, ended.reason, ended.node, ended.attempt) == ("RunEnded", "pause", "2.2", 1)
-        await harness.sql("UPDATE stepwire_engine.processes SET epoch = 2, node = '2.2'")
         await harness.sql("UPDATE stepwire_engine.engine_settings SET paused = false")
+        # Taken before the executor has heard of it, the run would end at once, and nobody dispatches it again.
+        await harness.until(lambda: not executor.leases.paused)
+        await harness.sql("UPDATE stepwire_engine.processes SET epoch = 2, node = '2.2'")
         results = await harness.wait_results(run, 5)
     assert harness.statuses(run)[0] == ("2.1", "success")
     assert [(r.node, r.status, r.epoch) for r in results[2:]] == [(node, "success", 2) for node in ("2.2", "2.3", "3")]

@@ -23,6 +23,10 @@ OUTCOME = """
 INSERT INTO stepwire_engine.step_outcomes (process_id, node, attempt, status, result, executor, epoch)
 VALUES (:process_id, '2', 1, 'success', CAST(:result AS bytea), gen_random_uuid(), 1)
 """
+WAITS_FOR_LOCK = """
+SELECT count(*) FROM pg_stat_activity
+WHERE wait_event_type = 'Lock' AND application_name LIKE :name AND datname = current_database()
+"""
 COUNT = "SELECT count(*) FROM effects WHERE label = :label"
 
 
@@ -67,11 +71,7 @@ async def test_a_revocation_waits_for_a_fence_under_way(harness: Harness) -> Non
         async with harness.engine.begin() as revoking:
             await revoking.execute(text(REVOKE), {"process_id": run.process_id})
             flows.gates["race"].set()
-            await harness.until_sql(
-                "SELECT count(*) FROM pg_stat_activity"
-                " WHERE wait_event_type = 'Lock' AND application_name LIKE 'stepwire-step:%'",
-                1,
-            )
+            await harness.until_sql(WAITS_FOR_LOCK, 1, name="stepwire-step:%")
         await harness.until_sql(ENDED, 1, process_id=run.process_id)
     assert await harness.sql(COUNT, label="race") == [(0,)]
     assert harness.of(run) == []
@@ -130,14 +130,14 @@ async def test_a_step_that_committed_at_its_limit_has_succeeded(harness: Harness
     run = Dispatch("slow", state={"gate": "committed in time"})
     report = {"node": "2", "attempt": 1, "status": "success", "delta": {"set": {"slow": True}}, "executor": "x"}
     stored = {**report, "manifest": "m", "started_at": "2026-01-01T00:00:00Z", "completed_at": "2026-01-01T00:00:00Z"}
-    async with harness.executor() as executor:
-        await harness.dispatch(run)
-        await harness.until(lambda: executor.runs.slots.busy == 1)
-        async with harness.engine.begin() as connection:
-            await connection.execute(
-                text(OUTCOME),
-                {"process_id": run.process_id, "result": orjson.dumps(stored)},
-            )
+    await harness.insert(run)
+    async with harness.executor():
+        async with harness.engine.begin() as committing:
+            # Not to be seen when the run is claimed, and before the outcome that the executor would record.
+            await committing.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+            await committing.execute(text(OUTCOME), {"process_id": run.process_id, "result": orjson.dumps(stored)})
+            await harness.producer.send(harness.record(run))
+            await harness.until_sql(WAITS_FOR_LOCK, 1, name="stepwire-executor")
         (result,) = await harness.wait_results(run, 1)
         flows.gates["committed in time"].set()
     assert (result.status, result.delta.set) == ("success", {"slow": True})
