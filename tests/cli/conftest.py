@@ -21,6 +21,7 @@ from tests.support.paths import python_path
 from tests.support.waiting import wait_for
 
 PARTITIONS = 2
+SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -125,5 +126,6 @@ def started(stepwire: Cli, stack: Stack) -> Callable[..., str]:
 
 
 def status_of(stack: Stack, process_id: str) -> str:
-    """The status of a process now."""
-    return str(httpx.get(f"{stack.gateway_url}/api/processes/{process_id}").json()["last_status"])
+    """The status of a process now, `None` where its start is not decided yet."""
+    found = httpx.get(f"{stack.gateway_url}/api/processes/{process_id}", timeout=SECONDS)
+    return str(found.json().get("last_status"))

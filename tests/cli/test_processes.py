@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import threading
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
 
+from stepwire.contracts.commands import process_id_of
 from stepwire_cli.stack import Stack
-from tests.cli.conftest import Cli, status_of
+from tests.cli.conftest import Cli, settings_of, status_of
 from tests.support.waiting import wait_for
 
 Started = Callable[..., str]
@@ -88,10 +92,12 @@ def test_a_wrong_id_is_told(stepwire: Cli, command: str, process: str, code: int
     assert sentence in done.err
 
 
-def test_an_id_must_be_unique(stepwire: Cli, stack: Stack, started: Started) -> None:
+def test_an_id_must_be_unique(stepwire: Cli, started: Started) -> None:
     """A beginning that several have names some of them."""
-    first = started("hello", "completed")
-    wait_for(lambda: any(started("hello", "completed")[0] == first[0] for _ in range(3)), what="two that begin alike")
+    digit = str(process_id_of("alike-0"))[0]
+    alike = [name for name in (f"alike-{n}" for n in range(100)) if str(process_id_of(name))[0] == digit]
+    first, second = (started("hello", "completed", "--command-id", name) for name in alike[:2])
+    assert first[0] == second[0]
     done = stepwire("process", "list", "--filter", f"process_id,{first[0]}", "--json")
     assert len(done.json) > 1
     assert all(each["process_id"].startswith(first[0]) for each in done.json)
@@ -100,12 +106,15 @@ def test_an_id_must_be_unique(stepwire: Cli, stack: Stack, started: Started) -> 
 def test_following_tells_every_step_and_ends_with_the_process(stepwire: Cli, stack: Stack, started: Started) -> None:
     """It waits while the process waits; an aborted one is exit code 1; lines of JSON have a kind."""
     process_id = started("waits", "suspended")
-    aborting = threading.Timer(0.3, lambda: _abort(stack, process_id))
-    aborting.start()
-    done = stepwire("process", "follow", process_id, "--json")
-    aborting.join()
-    assert done.code == 1
-    kinds = [(line["kind"], line.get("name") or line.get("last_status") or line.get("status")) for line in done.lines]
+    command = [sys.executable, "-m", "stepwire_cli", "process", "follow", process_id, "--json"]
+    lines = []
+    with subprocess.Popen(command, env={**os.environ, **settings_of(stack)}, stdout=subprocess.PIPE) as following:
+        for line in map(json.loads, following.stdout or ()):
+            lines.append(line)
+            if line.get("last_status") == "suspended":
+                stepwire("process", "abort", process_id)
+    assert following.returncode == 1
+    kinds = [(line["kind"], line.get("name") or line.get("last_status") or line.get("status")) for line in lines]
     assert kinds == [
         ("step", "Start"),
         ("step", "Wait"),
@@ -167,9 +176,3 @@ def test_a_process_is_aborted_and_has_a_note(stepwire: Cli, stack: Stack, starte
     assert done.json == {"process_id": process_id, "accepted": True}
     assert "had ended before: it is aborted" in stepwire("process", "abort", process_id).out
     assert status_of(stack, process_id) == "aborted"
-
-
-def _abort(stack: Stack, process_id: str) -> None:
-    import httpx  # noqa: PLC0415  # in a thread of its own
-
-    httpx.put(f"{stack.gateway_url}/api/processes/{process_id}/abort").raise_for_status()

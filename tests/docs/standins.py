@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from tests.support.paths import ROOT
 
 NAMES = ("curl", "kcat")
+SECONDS = 30.0
 SCRIPT = """#!{python}
 import sys
 
@@ -46,7 +47,7 @@ def curl() -> None:
     asked = parser.parse_args()
     url = asked.url if "://" in asked.url else f"http://{asked.url}"
     headers = dict(line.split(": ", 1) for line in asked.H)
-    answer = httpx.request(asked.X, url, headers=headers, content=asked.d)
+    answer = httpx.request(asked.X, url, headers=headers, content=asked.d, timeout=SECONDS)
     sys.stdout.write(answer.text + asked.w.replace("%{http_code}", str(answer.status_code)).replace("\\n", "\n"))
 
 

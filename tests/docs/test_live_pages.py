@@ -33,7 +33,7 @@ def completed(served: Served, command_id: str) -> dict[str, object]:
     """State of the process that a command has started, when it has completed."""
     deadline = time.monotonic() + SECONDS
     while True:
-        answer = httpx.get(f"{served.stack.gateway_url}/api/processes/{process_id_of(command_id)}")
+        answer = httpx.get(f"{served.stack.gateway_url}/api/processes/{process_id_of(command_id)}", timeout=SECONDS)
         if answer.is_success and answer.json()["last_status"] == "completed":
             state: dict[str, object] = answer.json()["current_state"]
             return state
@@ -87,7 +87,7 @@ def test_the_python_of_the_client_page(served: Served, tmp_path: Path, capsys: p
 def test_the_workflows_of_the_database_page(served: Served) -> None:
     """Steps write, read, and start other processes."""
     url = f"{served.stack.gateway_url}/api/processes/create_two_ports"
-    answer = httpx.post(url, json=[{"customer_id": "C-1"}], headers={"Idempotency-Key": "two-ports"})
+    answer = httpx.post(url, json=[{"customer_id": "C-1"}], headers={"Idempotency-Key": "two-ports"}, timeout=SECONDS)
     assert answer.status_code == httpx.codes.CREATED
     started = completed(served, "two-ports")["started"]
     assert isinstance(started, list)
