@@ -282,7 +282,7 @@ class KafkaDoor(Door):
 def open_live(stack: Stack) -> Iterator[Live]:
     """Look at a stack that runs; every answer over HTTP is held against the description it gives of itself."""
     with Wire(stack.settings) as wire, httpx.Client(timeout=WAIT_SECONDS) as http:
-        Described(httpx.get(f"{stack.gateway_url}/openapi.json").raise_for_status().json()).checking(http)
+        Described(http.get(f"{stack.gateway_url}/openapi.json").raise_for_status().json()).checking(http)
         yield Live(stack, stack.settings, wire, http)
 
 

@@ -293,12 +293,12 @@ def test_g_each_gateway_says_how_it_is(live: Live) -> None:
     """Health and metrics without /api; the API describes itself, for people and for programs, without the internet."""
     for name in ("gateway-1", "gateway-2"):
         url = live.stack.services[name].url
-        assert [httpx.get(f"{url}/health/{kind}").status_code for kind in ("live", "ready")] == [200, 200]
-        assert "stepwire_" in httpx.get(f"{url}/metrics").text
-        described = httpx.get(f"{url}/openapi.json").json()["paths"]
+        assert [live.http.get(f"{url}/health/{kind}").status_code for kind in ("live", "ready")] == [200, 200]
+        assert "stepwire_" in live.http.get(f"{url}/metrics").text
+        described = live.http.get(f"{url}/openapi.json").json()["paths"]
         assert {"/api/processes/{workflow}", "/api/processes/{process_id}", "/api/settings/status"} <= set(described)
         for page in ("/docs", "/asyncapi"):
-            text = httpx.get(f"{url}{page}").text
+            text = live.http.get(f"{url}{page}").text
             assert "https://cdn" not in text
             assert "<html" in text.lower()
 

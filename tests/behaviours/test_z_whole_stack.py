@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.behaviours.doors import HttpDoor, KafkaDoor, Live
 from tests.behaviours.driver import Driver, Refused
+from tests.behaviours.wire import WAIT_SECONDS
 
 PROCESSES = 120
 
@@ -22,7 +23,7 @@ def records_applied(live: Live) -> dict[str, float]:
 
 
 def _sample(live: Live, name: str, sample: str) -> float:
-    text = httpx.get(f"{live.stack.services[name].url}/metrics").text
+    text = httpx.get(f"{live.stack.services[name].url}/metrics", timeout=WAIT_SECONDS).text
     found = (one for family in text_string_to_metric_families(text) for one in family.samples if one.name == sample)
     return sum(one.value for one in found)
 

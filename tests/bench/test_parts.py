@@ -33,6 +33,7 @@ sys.stdin.read()
 """
 PARENT = f"""
 import subprocess, sys
+sys.stdin.readline()
 subprocess.run([sys.executable, "-c", {CHILD!r}])
 print("done", flush=True)
 sys.stdin.read()
@@ -86,7 +87,10 @@ def test_cpu_of_ended_children_counts() -> None:
     """A backend of PostgreSQL that ended has used its time all the same."""
     with subprocess.Popen([sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
         meter = CpuMeter({"parent": parent.pid})
+        assert parent.stdin is not None
         assert parent.stdout is not None
+        parent.stdin.write(b"\n")
+        parent.stdin.flush()
         assert parent.stdout.readline() == b"done\n"
         assert meter.seconds()["parent"] >= 0.4
 

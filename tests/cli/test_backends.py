@@ -136,6 +136,12 @@ def test_a_taken_port_is_replaced() -> None:
         assert free_port(server.port) == server.port
 
 
+def test_no_port_is_given_twice() -> None:
+    """Whoever got one may take seconds until it listens, and the system would give it to the next one as well."""
+    given = [free_port() for _ in range(500)]
+    assert len(set(given)) == len(given)
+
+
 if sys.platform == "linux":
 
     def test_servers_end_with_who_started_them() -> None:

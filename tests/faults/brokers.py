@@ -30,7 +30,8 @@ def strangers(settings: Settings) -> Iterator[None]:
     with ExitStack() as stack:
         members = [stack.enter_context(_member(settings, group)) for group in READ_BY]
         for joined in members:
-            assert joined.wait(JOIN_SECONDS), "a stranger did not get its partitions"
+            if not joined.wait(JOIN_SECONDS):
+                raise TimeoutError("a stranger did not get its partitions")
         yield
 
 

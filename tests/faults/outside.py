@@ -54,7 +54,8 @@ class Gate:
 
     def wait_reached(self) -> None:
         """Return when somebody is there."""
-        assert self.reached.wait(PATIENCE_SECONDS), "nobody came to the gate"
+        if not self.reached.wait(PATIENCE_SECONDS):
+            raise TimeoutError("nobody came to the gate")
 
     def open(self) -> None:
         """Let everybody pass."""

@@ -13,6 +13,7 @@ import pytest
 
 from stepwire.chassis.kafka import create_topics
 from stepwire_cli.services import Service
+from tests.faults.conftest import HTTP_SECONDS
 from tests.faults.proofs import assert_effects_once
 from tests.faults.scene import Scene
 from tests.faults.workflows.flows import ASKS_OUTSIDE, CALLS_BACK
@@ -97,7 +98,7 @@ def test_34_kafka_wiped_with_processes_under_way(scene: Scene) -> None:
 
 def health(service: Service, path: str) -> tuple[int, Any]:
     """What a service says about itself."""
-    response = httpx.get(f"{service.url}/health/{path}")
+    response = httpx.get(f"{service.url}/health/{path}", timeout=HTTP_SECONDS)
     return response.status_code, response.json()
 
 

@@ -18,6 +18,9 @@ LAUNCHER = Path(__file__).with_name("launcher.py")
 POLL_SECONDS = 0.02
 TAIL_LINES = 15
 
+_given: set[int] = set()
+"""Ports that this process has given to its programs."""
+
 
 class BackendError(StepwireError):
     """A server from a package could not be prepared or started; the sentence ends with what it wrote itself."""
@@ -167,7 +170,15 @@ def run(command: Sequence[str], *, what: str, user: User | None = None, seconds:
 
 
 def free_port(preferred: int = 0) -> int:
-    """`preferred` if nobody listens there, else any free one."""
+    """`preferred` if nobody listens there, else a free one, another one each time: who got it may still be starting."""
+    port = _bindable(preferred)
+    while port != preferred and port in _given:
+        port = _bindable()
+    _given.add(port)
+    return port
+
+
+def _bindable(preferred: int = 0) -> int:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
