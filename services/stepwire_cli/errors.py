@@ -79,8 +79,8 @@ def error_document(error: StepwireError) -> dict[str, Any]:
 
 def sentence(error: StepwireError) -> str:
     """What an operator reads: one sentence, with what is wrong with the pages in it."""
-    found = [complaint(each) for each in error.errors] if isinstance(error, Refused) else []
-    missing = [text for text in found if text not in str(error)]
+    found = error.errors if isinstance(error, Refused) else []
+    missing = [complaint(each) for each in found if str(each.get("msg")) not in str(error)]
     words = "; ".join([str(error).rstrip("."), *missing, *_remedies(error)])
     return words if words.endswith("?") else f"{words}."
 

@@ -12,7 +12,7 @@ from pydantic_forms.core import FormPage
 
 from stepwire.flow import forms
 from stepwire.flow.errors import FormIncomplete, FormInvalid
-from stepwire_cli.errors import Refused, WrongUsage
+from stepwire_cli.errors import Refused, WrongUsage, sentence
 from stepwire_cli.forms.filling import Filler, Pages
 
 URL = "http://gateway"
@@ -78,6 +78,15 @@ def test_what_contains_itself_is_asked_for_as_json(monkeypatch: pytest.MonkeyPat
     answer = filled(monkeypatch, f"a\n{inner}\n", Group)
     assert Group.model_validate(answer) == Group(name="a", parts=[Group(name="b", parts=[Group(name="c")])])
     assert filled(monkeypatch, "[[[], []]]\n", Bag) == [[[], []]]
+
+
+def test_what_is_wrong_deep_in_a_page_is_told_once() -> None:
+    """The gateway's sentence has it already, in other signs."""
+    told = "it -> ports: it is none"
+    deep = Refused(400, {"detail": told, "validation_errors": [{"loc": ["it", "ports"], "msg": "it is none"}]}, URL)
+    assert sentence(deep) == f"{told}."
+    other = Refused(400, {"detail": "no", "validation_errors": [{"loc": ["it", "ports"], "msg": "it is none"}]}, URL)
+    assert sentence(other) == "no; it.ports: it is none."
 
 
 @pytest.mark.parametrize(

@@ -315,6 +315,38 @@ def test_subscriptions_are_rows_too() -> None:
     )
 
 
+def test_a_row_is_found_by_the_text_of_its_id() -> None:
+    """State has ids as text, and PostgreSQL takes them so."""
+
+    class Span(Base):
+        __tablename__ = "spans_by_id"
+
+        span_id: Mapped[UUID] = mapped_column(primary_key=True)
+        note: Mapped[str | None]
+
+    @step("Create one")
+    def create_one() -> State:
+        span = Span()
+        db.session.add(span)
+        db.session.flush()
+        return {"span_id": span.span_id}
+
+    @step("Note something")
+    def note_something(subscription_id: str, span_id: str) -> State:
+        db.session.get(Span, span_id).note = "seen"
+        return {"status": db.session.get(SubscriptionTable, subscription_id).status}
+
+    @workflow("Finds rows")
+    def finds_rows() -> StepList:
+        return init >> create_one >> note_something >> done
+
+    engine = InMemory(subscriptions=[UUID(int=2)])
+    result = run_workflow(finds_rows, engine=engine, subscription_id=str(UUID(int=2)))
+    assert_complete(result)
+    assert_state(result, status="active")
+    assert engine.database.get(Span, extract_state(result)["span_id"]).note == "seen"
+
+
 def test_subscriptions_of_the_authors_own_database(sqlite: Engine) -> None:
     """Where it has their table."""
     with sqlite.begin() as connection:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import inspect
+from sqlalchemy import Uuid, inspect
 from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
 
 from stepwire.data import SubscriptionTable
@@ -46,9 +46,10 @@ class FakeDatabase:
 
     def get(self, kind: type, key: Any) -> Any:
         """The row of a table with that primary key, None if there is none."""
+        key = _key(kind, key)
         if kind is SubscriptionTable:
             self._know_subscription(key)
-        return self.objects.get((kind, _key(key)))
+        return self.objects.get((kind, key))
 
     def answer(self) -> IteratorResult[Any]:
         """The result of the next statement."""
@@ -62,13 +63,13 @@ class FakeDatabase:
         """The session of one step."""
         return FakeSession(self)
 
-    def _know_subscription(self, key: Any) -> None:
-        insync = self._is_in_sync(key) if isinstance(key, UUID) else None
+    def _know_subscription(self, key: tuple[Any, ...]) -> None:
+        insync = self._is_in_sync(key[0])
         if insync is None:
             return
-        row = self.objects.get((SubscriptionTable, _key(key)))
+        row = self.objects.get((SubscriptionTable, key))
         if row is None:
-            row = SubscriptionTable(subscription_id=key, description="", status="active", customer_id="", version=1)
+            row = SubscriptionTable(subscription_id=key[0], description="", status="active", customer_id="", version=1)
             self.put(row)
         row.insync = insync
 
@@ -105,7 +106,7 @@ class FakeSession:
 
     def get(self, kind: type, key: Any, **_: Any) -> Any:
         """The row with that primary key, None if there is none."""
-        own = next((row for row in self.new if isinstance(row, kind) and _place(row) == (kind, _key(key))), None)
+        own = next((row for row in self.new if isinstance(row, kind) and _place(row) == (kind, _key(kind, key))), None)
         found = own if own is not None else self._database.get(kind, key)
         if found is None or found in self.deleted:
             return None
@@ -201,15 +202,22 @@ def _columns(row: Any) -> list[str]:
 
 
 def _place(row: Any) -> Place:
-    return type(row), _key(inspect(type(row)).primary_key_from_instance(row))
+    return type(row), _key(type(row), inspect(type(row)).primary_key_from_instance(row))
 
 
 def _has_key(row: Any) -> bool:
     return None not in _place(row)[1]
 
 
-def _key(key: Any) -> tuple[Any, ...]:
-    return tuple(key) if isinstance(key, (tuple, list)) else (key,)
+def _key(kind: type, key: Any) -> tuple[Any, ...]:
+    given = key if isinstance(key, (tuple, list)) else (key,)
+    columns: tuple[Any, ...] = inspect(kind).primary_key
+    return tuple(_stored(column, value) for column, value in zip(columns, given, strict=False))
+
+
+def _stored(column: Any, value: Any) -> Any:
+    """What PostgreSQL makes of a value: the text of a UUID is one."""
+    return UUID(value) if isinstance(column.type, Uuid) and isinstance(value, str) else value
 
 
 def _tuple(row: Any) -> tuple[Any, ...]:
