@@ -340,7 +340,7 @@ def test_a_row_is_found_by_the_text_of_its_id() -> None:
     def finds_rows() -> StepList:
         return init >> create_one >> note_something >> done
 
-    engine = InMemory(subscriptions=[UUID(int=2)])
+    engine = InMemory(subscriptions=[str(UUID(int=2))])
     result = run_workflow(finds_rows, engine=engine, subscription_id=str(UUID(int=2)))
     assert_complete(result)
     assert_state(result, status="active")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Callable, Generator
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -216,6 +219,14 @@ MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: run_form(port, {"site": 7}), FormInvalid, "site: "),
     (lambda: run_form(look), BindingError, "'port'"),
     (lambda: InMemory([create]), Misuse, "is no workflow"),  # type: ignore[list-item] # the mistake
+    (lambda: InMemory(port), Misuse, r"<workflow 'port'> is no list of workflows: write InMemory\(\["),  # type: ignore[arg-type] # as above
+    (lambda: InMemory(subscriptions=["a port"]), Misuse, "no id of one: give UUIDs"),
+    (lambda: InMemory(subscriptions=str(UUID(int=1))), Misuse, "write subscriptions="),
+    (lambda: InMemory(now=datetime(2026, 1, 31)), Misuse, "is no time with a zone"),  # noqa: DTZ001 # the mistake
+    (lambda: skip_time(run(), timedelta(hours=1)), Misuse, "cannot be skipped by .* give a number"),  # type: ignore[arg-type] # the mistake
+    (lambda: skip_time(run(), math.inf), Misuse, "cannot be skipped by inf seconds"),
+    (lambda: fail_step(run(), "Take it", "no"), Misuse, "a step cannot raise 'no': give an exception"),  # type: ignore[arg-type] # the mistake
+    (lambda: fail_step(run(), "Take it", UnicodeDecodeError), Misuse, r"give UnicodeDecodeError\(\.\.\.\) itself"),
 ]
 
 

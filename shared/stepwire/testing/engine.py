@@ -27,15 +27,13 @@ from stepwire.contracts.commands import (
 )
 from stepwire.contracts.reasons import Reason
 from stepwire.flow.errors import StepwireError
-from stepwire.flow.locations import describe
-from stepwire.flow.registry import Registry
 from stepwire.flow.retry import RETRYSTEP_DEFAULT, Retry
 from stepwire.flow.serialization import dump, load
 from stepwire.flow.sizes import STATE_MAX_BYTES
 from stepwire.flow.workflows import Workflow
 from stepwire.process.holding import has_not_begun, in_line
 from stepwire.process.model import RETRYABLE, Status, subscription_lock
-from stepwire.testing import callbacks
+from stepwire.testing import callbacks, given
 from stepwire.testing.core import SOURCE, Core
 from stepwire.testing.errors import Misuse
 from stepwire.testing.locks import Locks
@@ -65,18 +63,16 @@ class InMemory:
         self,
         workflows: Iterable[Workflow] = (),
         *,
-        subscriptions: Iterable[UUID] = (),
+        subscriptions: Iterable[UUID | str] = (),
         session: Any = None,
         default_retry: Retry = RETRYSTEP_DEFAULT,
         now: datetime | None = None,
         background: bool = False,
         state_max_bytes: int = STATE_MAX_BYTES,
     ) -> None:
-        known = [_workflow(one) for one in workflows]
-        self._core = Core(
-            known, subscriptions, default_retry, session, background=background, state_max_bytes=state_max_bytes
-        )
-        self._core.now = now or self._core.now
+        known, ids = given.workflows_of(workflows), given.ids_of(subscriptions)
+        self._core = Core(known, ids, default_retry, session, background=background, state_max_bytes=state_max_bytes)
+        self._core.now = self._core.now if now is None else given.moment(now)
 
     @property
     def now(self) -> datetime:
@@ -190,9 +186,7 @@ class InMemory:
         """Let time pass, and whatever is due meanwhile happen; None: until the next timer. Says whether one fired."""
         if seconds is None:
             return self._core.fire_next(None)
-        if not seconds >= 0:
-            raise Misuse(f"time cannot be skipped by {seconds!r} seconds: give a number of at least 0")
-        end = self._core.later(seconds)
+        end = self._core.later(given.seconds(seconds))
         fired = False
         while self._core.fire_next(end):
             fired = True
@@ -202,10 +196,9 @@ class InMemory:
         """Let the step of that name raise `error` the next `times` times instead of being executed.
 
         Raises:
-            Misuse: no workflow that is known here has such a step.
+            Misuse: no workflow that is known here has such a step, or this cannot be raised.
         """
-        raised = error() if isinstance(error, type) else error
-        wanted = raised or RuntimeError(f"step {name!r} was made to fail")
+        wanted = RuntimeError(f"step {name!r} was made to fail") if error is None else given.exception(error)
         self._core.failures.want(name, wanted, times, self._core.workflows.values())
 
     # the engine as a whole
@@ -259,7 +252,7 @@ class InMemory:
         Raises:
             Misuse: it is none, or another one has its name.
         """
-        found = _workflow(workflow)
+        found = given.one_workflow(workflow)
         known = self._core.workflows.setdefault(found.name, found)
         if known is not found:
             raise Misuse(f"this engine runs another workflow {known.name!r}, of {known.location}: rename one of them")
@@ -302,13 +295,6 @@ class InMemory:
         begun = (p for p in working if not has_not_begun(p.status, p.held_locks, p.manifest, p.node))
         found = (p.id for p in begun if p.subscription_id == subscription_id)
         return next(found, None)
-
-
-def _workflow(value: Any) -> Workflow:
-    if isinstance(value, Workflow):
-        Registry([value])
-        return value
-    raise Misuse(f"{describe(value)} is no workflow: decorate a function that returns steps with @workflow(...)")
 
 
 def _command(kind: type[Any], **fields: Any) -> Any:
