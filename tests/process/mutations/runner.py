@@ -173,7 +173,8 @@ def main(names: list[str]) -> None:
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.environ["STEPWIRE_PROPERTIES_EXAMPLES"] = str(EXAMPLES)
     phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
-    hypothesis.settings.register_profile("mutations", derandomize=True, database=None, phases=phases)
+    # A busy machine would break a deadline per example, and the usual one bounds the making of examples, too.
+    hypothesis.settings.register_profile("mutations", derandomize=True, database=None, deadline=None, phases=phases)
     hypothesis.settings.load_profile("mutations")
     with tempfile.TemporaryDirectory() as folder:
         forks = Forks(runs, Path(folder))
