@@ -19,7 +19,7 @@ from stepwire import (
     workflow,
 )
 from stepwire.process import Status
-from stepwire.testing import InMemory, Refused
+from stepwire.testing import InMemory, Refused, abort_workflow, resume_workflow, run_workflow
 
 
 @step("Name the site")
@@ -126,6 +126,22 @@ def test_a_queued_start_waits_for_a_subscription_left_out_of_sync() -> None:
     assert engine.status(waiting) is Status.CREATED
     engine.set_in_sync(subscription_id)
     assert engine.status(waiting) is Status.SUSPENDED
+
+
+def test_who_waits_is_told_who_has_the_lock_now() -> None:
+    """Not who had it when the waiting began; nor that somebody has it whom nobody is left of."""
+    engine = InMemory([use_pool])
+    first, second, third = [run_workflow(use_pool, engine=engine) for _ in range(3)]
+    resume_workflow(first, {})
+    assert (third.waiting_on or {})["who"] == str(second.process_id)
+    subscription_id = uuid4()
+    engine = InMemory([modify], subscriptions=[subscription_id])
+    holder, waiting = [
+        run_workflow(modify, engine=engine, subscription_id=subscription_id, on_conflict="queue") for _ in range(2)
+    ]
+    assert str(holder.process_id) in (waiting.waiting_on or {})["detail"]
+    abort_workflow(holder)
+    assert "is out of sync, as the process before left it" in (waiting.waiting_on or {})["detail"]
 
 
 def test_a_circle_is_refused_in_memory_too() -> None:

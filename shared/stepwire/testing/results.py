@@ -9,6 +9,7 @@ from uuid import UUID
 
 from stepwire.flow.workflows import Workflow
 from stepwire.process.decision import Emission, Note
+from stepwire.process.holding import waiting_in_line
 from stepwire.process.model import Process, Status
 from stepwire.testing.engine import InMemory
 from stepwire.testing.errors import Misuse
@@ -57,7 +58,11 @@ class Result:
     @property
     def waiting_on(self) -> dict[str, Any] | None:
         """What it waits for: `kind`, `detail`, and where there are some `until` and `who`."""
-        return self.process.waiting_on
+        waiting = self.process.waiting_on
+        if waiting is None or not waiting.get("queued"):
+            return waiting
+        # Who has the lock may be another one than when it began to wait.
+        return waiting_in_line(waiting["lock"], self.engine.locks.owners.get(waiting["lock"]))
 
     @property
     def form(self) -> dict[str, Any] | None:
