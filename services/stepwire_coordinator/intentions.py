@@ -41,6 +41,8 @@ UNKNOWN_KEPT = timedelta(seconds=10)
 RANKS: dict[type, int] = {AbortProcess: 0, StartProcess: 1}
 LATEST_RANK = 2
 MOST_LABEL_BYTES = 16_384
+# It is in an index of lists twice, whose rows have 2,704 bytes: a process with more could never come to rest.
+MOST_REPORTER_BYTES = 500
 
 
 async def register_commands(tx: Transaction) -> None:
@@ -178,9 +180,8 @@ async def _start(tx: Transaction, command: StartProcess, standing: Standing) -> 
     if manifest is None:
         detail = f"no executor serves a workflow {command.workflow!r}; check its name"
         refuse(tx, command.command_id, Reason.UNKNOWN_WORKFLOW, detail)
-    elif (size := len(orjson.dumps(command.labels))) > MOST_LABEL_BYTES:
-        detail = f"the labels take {size} bytes, but every event repeats them; keep them under {MOST_LABEL_BYTES}"
-        refuse(tx, command.command_id, Reason.TOO_LARGE, detail)
+    elif (flaw := _too_large(command)) is not None:
+        refuse(tx, command.command_id, Reason.TOO_LARGE, flaw)
     elif standing.paused and command.hold:
         tx.ledger.held.append(command.command_id)
     elif standing.paused:
@@ -197,6 +198,14 @@ async def _start(tx: Transaction, command: StartProcess, standing: Standing) -> 
             epoch, events = await forget_refused(tx.connection, birth.process.id)
             birth = replace(birth, process=replace(birth.process, epoch=epoch))
         _give_birth(tx, command, birth, events)
+
+
+def _too_large(command: StartProcess) -> str | None:
+    if (size := len(orjson.dumps(command.labels))) > MOST_LABEL_BYTES:
+        return f"the labels take {size} bytes, but every event repeats them; keep them under {MOST_LABEL_BYTES}"
+    if (size := len((command.reporter or command.source).encode())) > MOST_REPORTER_BYTES:
+        return f"the reporter's name takes {size} bytes; keep it under {MOST_REPORTER_BYTES}"
+    return None
 
 
 def _give_birth(tx: Transaction, command: StartProcess, birth: Birth, event_seq: int) -> None:

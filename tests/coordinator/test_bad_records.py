@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -120,6 +121,8 @@ BAD_COMMANDS: dict[str, dict[str, Any]] = {
     "a process id that is none": {"process_id": "x"},
     "a priority beyond all": {"priority": 10**9},
     "labels that are large": {"labels": {"a": "x" * 20_000}},
+    "a reporter that is large": {"reporter": "é" * 251},
+    "a source that is large": {"source": "x" * 501},
 }
 
 
@@ -130,14 +133,18 @@ async def test_bad_commands_are_answered_and_what_follows_goes_on(topics: Settin
         for name, fields in BAD_COMMANDS.items():
             record = {"type": "StartProcess", "command_id": name, "workflow": "two_steps", **fields}
             await stage.send("process.commands", _json(record), "one key")
-        good = {"type": "StartProcess", "command_id": "good", "workflow": "two_steps"}
+        reporter = secrets.token_hex(250)
+        good = {"type": "StartProcess", "command_id": "good", "workflow": "two_steps", "reporter": reporter}
         await stage.send("process.commands", good, "one key")
-        await stage.event("command.accepted", "good")
+        accepted = await stage.event("command.accepted", "good")
         for name in BAD_COMMANDS:
             refused = await stage.event("command.rejected", name)
-            wanted = "too_large" if name == "labels that are large" else "malformed"
+            wanted = "too_large" if name.endswith(("are large", "is large")) else "malformed"
             assert refused["data"]["reason"] == wanted
         assert stage.letters("process.commands") == []
+        process_id = UUID(accepted["data"]["process_id"])
+        await stage.command("AbortProcess", process_id)
+        await stage.status(process_id, "aborted")
 
 
 async def test_bad_callbacks_are_dead_letters_and_a_good_one_behind_them_is_used(
