@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -205,6 +205,17 @@ async def test_a_process_is_followed_to_its_end(coordinator: Coordinator, connec
         async with asyncio.timeout(20):
             seen = [(event.sequence, event.data["status"]) async for event in client.follow(process_id)]
     assert seen == [(1, "created"), (2, "started"), (3, "waiting"), (4, "resumed"), (5, "completed")]
+
+
+async def test_a_start_that_is_sent_again_later(
+    coordinator: Coordinator, connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process is followed from then on: what came before is not waited for."""
+    monkeypatch.setattr(kafka, "CLOCKS", timedelta())
+    for words, told in (([(1, "created"), (2, "aborted")], [1, 2]), ([(7, "resumed"), (8, "completed")], [7, 8])):
+        coordinator.words = words
+        async with connect() as client, asyncio.timeout(20):
+            assert [event.sequence async for event in client.run("create_node", command_id="order-7")] == told
 
 
 async def test_a_process_of_others_is_followed_from_a_moment(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stepwire.contracts.events import CloudEvent, process_event
+from stepwire.contracts.events import COMMAND_ACCEPTED, CloudEvent, process_event
 from stepwire.process.model import FINISHED
 
 ENDS = frozenset(process_event(status) for status in FINISHED)
@@ -21,6 +21,9 @@ class Order:
     def next(self, event: CloudEvent) -> Iterator[CloudEvent]:
         """The events that are due now that `event` has come."""
         if event.sequence is None:
+            if event.type == COMMAND_ACCEPTED and self._expected == 1:
+                # The first event comes right behind its start, unless that was accepted long ago, and is told again.
+                self._expected = None
             return
         if self._expected is None:
             self._expected = event.sequence
