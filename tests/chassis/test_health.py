@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from stepwire.chassis.dependencies import Dependencies, Dependency
-from stepwire.chassis.errors import PortTaken
+from stepwire.chassis.errors import PortTaken, SettingsError
 from stepwire.chassis.health import Health, health_app
 from stepwire.chassis.metrics import Metrics
 from stepwire.chassis.web import WebServer
@@ -41,6 +41,14 @@ async def test_a_port_that_is_taken_is_named() -> None:
         with pytest.raises(PortTaken, match=f"127.0.0.1:{port}.*STEPWIRE_METRICS_PORT"):
             await server.start()
         await server.stop()
+
+
+async def test_an_address_of_another_machine_is_no_taken_port() -> None:
+    """Another port would not help: the sentence says what is wrong, and names the setting of the address."""
+    server = WebServer(health_app(Health(), None), host="192.0.2.1", port=0, service="executor")
+    with pytest.raises(SettingsError, match=r"192\.0\.2\.1:0 \(.*\); check STEPWIRE_METRICS_HOST"):
+        await server.start()
+    await server.stop()
 
 
 def test_two_services_in_one_process_do_not_share_metrics() -> None:

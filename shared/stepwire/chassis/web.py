@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from stepwire.chassis.errors import PortTaken
+from stepwire.chassis.errors import ChassisError, PortTaken, SettingsError
 from stepwire.chassis.waiting import done_before
 
 STOP_SECONDS = 5.0
@@ -44,6 +45,7 @@ class WebServer:
 
         Raises:
             PortTaken: the address is in use.
+            SettingsError: it is none of this machine's.
         """
         listener = self._bind()
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name=f"{self._service} web")
@@ -67,9 +69,17 @@ class WebServer:
             listener.listen(1024)
         except OSError as error:
             listener.close()
-            raise PortTaken(self._service, self._host, self._port, self._setting) from error
+            raise self._why(error) from error
         listener.setblocking(False)  # noqa: FBT003  # the standard library's signature
         return listener
+
+    def _why(self, error: OSError) -> ChassisError:
+        if error.errno == errno.EADDRINUSE:
+            return PortTaken(self._service, self._host, self._port, self._setting)
+        settings = f"{self._setting.replace('_PORT', '_HOST')} and {self._setting}"
+        return SettingsError(
+            f"{self._service} cannot listen on {self._host}:{self._port} ({error.strerror}); check {settings}."
+        )
 
 
 class _Server(uvicorn.Server):
