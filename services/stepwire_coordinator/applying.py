@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -24,7 +25,11 @@ from stepwire_coordinator.writing import write
 
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 2.0
-MET_TRIES = 5
+# How often a piece of work is tried again before it is divided. What ends the connection may be the work itself, which
+# may take too much memory at once, or too long.
+TRIES = {Fault.PERMANENT: 0, Fault.SLOW: 0, Fault.MET: 5, Fault.PASSING: 8}
+# What a single piece waits for as long as it takes.
+WAITED_OUT = frozenset({Fault.SLOW, Fault.PASSING})
 SOON_SECONDS = 0.1
 WAITING_AT_ONCE = 4
 # A fence takes milliseconds; a frozen executor's one may take seconds, and nobody else is to wait for that.
@@ -94,7 +99,7 @@ class Applier:
         return applied
 
     async def _apply(self, work: Work, mode: Mode) -> list[Applied]:
-        pause, met = FIRST_PAUSE_SECONDS, 0
+        pause, seen = FIRST_PAUSE_SECONDS, Counter[Fault]()
         while True:
             try:
                 return [await self._once(work, mode)]
@@ -102,10 +107,10 @@ class Applier:
                 raise
             except Exception as error:  # noqa: BLE001 - any defect must cost one record, not the topic
                 fault = fault_of(error)
-                met += fault is Fault.MET
+                seen[fault] += 1
                 if fault is Fault.HELD:
                     return await self._apply(work, Mode.DEFER)
-                if fault is Fault.PERMANENT or met > MET_TRIES or (fault is Fault.SLOW and work.size > 1):
+                if seen[fault] > TRIES[fault] and (work.size > 1 or fault not in WAITED_OUT):
                     return await self._divide(work, mode, error)
                 await self._pause(work, error, pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)

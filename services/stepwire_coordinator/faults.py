@@ -20,9 +20,9 @@ LOCK_NOT_AVAILABLE = "55P03"
 class Fault(StrEnum):
     """What to do with a piece of work that failed.
 
-    passing: try again for as long as it takes; slow: in smaller pieces, if it has any; met: somebody
-    wrote the same at the same time, so try again a few times; held: a lock was not had in time;
-    permanent: a part of it can never be applied.
+    passing: try again for as long as it takes, after a while in smaller pieces; slow: in smaller pieces,
+    if it has any; met: somebody wrote the same at the same time, so try again a few times; held: a lock
+    was not had in time; permanent: a part of it can never be applied.
     """
 
     PASSING = "passing"

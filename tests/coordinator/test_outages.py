@@ -18,7 +18,7 @@ from stepwire.chassis.kafka import Outgoing, create_topics
 from stepwire.chassis.settings import Settings
 from stepwire_cli.backends.postgres import Postgres
 from stepwire_cli.migrate import upgrade
-from stepwire_coordinator import app, timeline
+from stepwire_coordinator import app, applying, timeline
 from stepwire_coordinator.outbox import Relay
 from stepwire_coordinator.packing import pack, unpack
 from stepwire_coordinator.publication import Publication
@@ -36,6 +36,17 @@ WHERE datname = current_database() AND application_name LIKE 'stepwire-coordinat
 END_ALL = """
 SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name LIKE 'stepwire-coordinator%'
+"""
+
+TOO_MUCH = """
+CREATE FUNCTION too_much() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF (SELECT count(DISTINCT process_id) FROM added) > 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
+    RETURN NULL;
+END $$
+"""
+REFUSE_TOO_MUCH = """
+CREATE TRIGGER too_much AFTER INSERT ON stepwire_engine.process_steps REFERENCING NEW TABLE AS added
+FOR EACH STATEMENT EXECUTE FUNCTION too_much()
 """
 
 
@@ -273,3 +284,20 @@ async def test_one_record_too_large_does_not_keep_the_others(topics: Settings) -
         assert await publisher.send_ours([small, large, small])
         assert producer.sent == [small, small]
         await chassis.engine.dispose()
+
+
+async def test_a_batch_that_costs_its_connection_each_time_is_divided(
+    topics: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that has no memory for so much at once, or no patience, would be asked for the same for ever."""
+    monkeypatch.setattr(applying, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(applying, "LONGEST_PAUSE_SECONDS", 0.001)
+    async with Stage(topics, coordinators=0) as stage:
+        await stage.offer(two_steps.manifest)
+        await stage.execute(TOO_MUCH)
+        await stage.execute(REFUSE_TOO_MUCH)
+        for number in range(6):
+            start = {"type": "StartProcess", "command_id": f"start-{number}", "workflow": "two_steps"}
+            await stage.send("process.commands", start, "one partition")
+        await stage.start_coordinator()
+        await stage.until("SELECT count(*) FROM stepwire_engine.processes WHERE runnable", 6)
