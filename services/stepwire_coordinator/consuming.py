@@ -54,6 +54,7 @@ class Consumption:
         self._new: set[TopicPartition] = set()
         self.topic_ids: dict[str, str] = {}
         self._reader: Reader | None = None
+        self._committer: OffsetCommitter | None = None
         self.busy = False
         self.timeline = ""
 
@@ -77,7 +78,7 @@ class Consumption:
             stack.push_async_callback(reader.stop)
             stack.push_async_callback(self._say_last_words, committer)
             stack.callback(self._forget_reader)
-            self._reader = reader
+            self._reader, self._committer = reader, committer
             await reader.start(_Listener(self, committer))
             await self._read_on(reader, committer, changed)
 
@@ -152,6 +153,9 @@ class Consumption:
                 continue
             committed = await self._committed(reader, partition)
             position = known.get((self.topic_ids[partition.topic], partition.partition), 0)
+            if committed is None and self._committer is not None:
+                # The database's position is written before the last of a poll is applied: Kafka must know one, too.
+                self._committer.done({partition: position})
             if position > 0 if committed is None else position < committed:
                 self._tell_rewound(partition, position)
                 reader.seek(partition, position)

@@ -110,3 +110,17 @@ async def test_everything_read_again_from_the_start_changes_nothing(topics: Sett
         for known in processes:
             assert await stage.log_of(known) == COMPLETE
             assert len(stage.runs_of(known)) == 1
+
+
+async def test_an_abort_read_with_its_start_outlives_a_crash_in_the_first_poll_of_all(topics: Settings) -> None:
+    """The start was in the database, and so was the position behind both; Kafka had no offset of this group yet."""
+    async with Stage(topics, coordinators=0) as stage:
+        await stage.offer(two_steps.manifest)
+        process_id = await stage.start("two_steps")
+        abort = await stage.command("AbortProcess", process_id)
+        await stage.start_coordinator("coordinator.committed=pause")
+        await stage.until("SELECT count(*) FROM stepwire_engine.processes", 1)
+        await stage.crash(0)
+        await stage.start_coordinator()
+        await stage.event("command.accepted", abort)
+        await stage.status(process_id, "aborted")
