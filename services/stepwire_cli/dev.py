@@ -15,6 +15,7 @@ from rich.text import Text
 from stepwire.chassis.errors import SettingsError
 from stepwire.chassis.settings import Settings
 from stepwire.flow.importing import require_package
+from stepwire_cli.errors import WrongUsage
 from stepwire_cli.stack import KAFKA_PORT, POSTGRES_PORT, Size, Stack
 
 COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "red")
@@ -42,6 +43,7 @@ def run_dev(folder: Path, settings: Settings, size: Size) -> int:
         raise SettingsError("STEPWIRE_WORKFLOWS is not set; name the packages that hold your workflows.")
     for package in settings.workflows if size.executors else ():
         require_package(package)
+    _make(folder)
     console = Console(highlight=False, markup=False, emoji=False)
     stop, started = threading.Event(), threading.Event()
     log_format = os.environ.get("STEPWIRE_LOG_FORMAT", "console")
@@ -60,6 +62,13 @@ def run_dev(folder: Path, settings: Settings, size: Size) -> int:
         stop.wait()
         console.print("Stopping; what is under way is finished first. Ctrl-C again stops at once.")
     return 0
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WrongUsage(f"--folder {folder} cannot hold data: {error.strerror}.") from error
 
 
 def _handle_signals(stack: Stack, stop: threading.Event, started: threading.Event) -> None:

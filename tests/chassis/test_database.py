@@ -46,6 +46,24 @@ async def test_the_coordinator_never_idles_in_a_transaction(settings: Settings) 
     assert session["application_name"] == "stepwire-coordinator"
 
 
+@pytest.mark.parametrize("more", ["sslmode=prefer", "sslmode=disable&application_name=mine"])
+async def test_a_url_has_the_parameters_that_postgresql_knows(settings: Settings, more: str) -> None:
+    """Both drivers take it: TLS is asked for by them."""
+    named = settings.model_copy(update={"database_url": f"{settings.database_url}?{more}"})
+    assert (await _session(named, "gateway"))["application_name"] == "stepwire-gateway"
+    engine = databases.make_sync_engine(named, application_name="test", pool_size=1)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT 1")) == 1
+    engine.dispose()
+
+
+async def test_tls_is_asked_for(settings: Settings) -> None:
+    """A server that has none is not taken."""
+    safe = settings.model_copy(update={"database_url": f"{settings.database_url}?sslmode=require"})
+    with pytest.raises(ConnectionError, match="SSL"):
+        await _session(safe, "gateway")
+
+
 async def test_a_step_may_stay_in_its_transaction(settings: Settings) -> None:
     """The executor's connections have no such limits."""
     session = await _session(settings, "executor")

@@ -58,6 +58,7 @@ def test_a_secret_has_an_id_that_does_not_reveal_it() -> None:
         ("STEPWIRE_GATEWAY_PORT", "70000"),
         ("STEPWIRE_EXECUTOR_THREADS", "0"),
         ("STEPWIRE_DATABASE_URL", "mysql://localhost/x"),
+        ("STEPWIRE_KAFKA_BOOTSTRAP", "one:9092,two:kafka"),
         ("STEPWIRE_LOG_LEVEL", "loud"),
         ("STEPWIRE_TOPIC_PREFIX", "with space"),
     ],
@@ -66,6 +67,14 @@ def test_a_value_that_cannot_be_used_is_named(name: str, value: str) -> None:
     """The sentence tells the setting, the value and where it came from."""
     with pytest.raises(SettingsError, match=rf"{name} '{value}' \(environment\) cannot be used"):
         load_settings({name: value})
+
+
+@pytest.mark.parametrize(
+    "hosts", ["one", "one:9092", "one:9092, two:9093", "[::1]:9092", "[::1]", "fe80::a", "127.0.0.1:1,[fe80::2]:2"]
+)
+def test_kafka_has_names_with_ports(hosts: str) -> None:
+    """Several, and IPv6 too; a port may be left out."""
+    assert load_settings({"STEPWIRE_KAFKA_BOOTSTRAP": hosts}).kafka_bootstrap == hosts
 
 
 def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -88,6 +88,9 @@ def test_wrong_usage_is_exit_code_2() -> None:
     unknown = stepwire("dev", environment={"STEPWIRE_WORKFLOWS": "no_such_package"})
     assert (unknown.returncode, unknown.stdout) == (2, "")
     assert "package 'no_such_package' cannot be found" in unknown.stderr
+    taken = stepwire("dev", "--folder", __file__, environment={"STEPWIRE_WORKFLOWS": "tests.cli.flows"})
+    assert (taken.returncode, taken.stdout) == (2, "")
+    assert taken.stderr.endswith("test_main.py cannot hold data: File exists.\n")
     foreign = stepwire("db", "check", environment={"STEPWIRE_DATABASE_URL": "mysql://x/y"})
     assert "cannot be used: must begin with postgresql://." in foreign.stderr
     half = stepwire("process", "list", "--url", "http://[")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import socket
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 from weakref import WeakSet
 
+import asyncpg
 import orjson
 from sqlalchemy import URL, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DisconnectionError
@@ -45,9 +47,18 @@ _BOUNDED = {
 }
 
 
+_ARGUMENTS = frozenset({*inspect.signature(asyncpg.connect).parameters, "prepared_statement_cache_size"})
+
+
 def async_url(database_url: str) -> URL:
-    """`database_url` for asyncpg."""
-    return make_url(database_url).set(drivername="postgresql+asyncpg")
+    """`database_url` for asyncpg, without what it takes in a DSN alone."""
+    url = make_url(database_url).set(drivername="postgresql+asyncpg")
+    return url.difference_update_query(_in_dsn(url))
+
+
+def _in_dsn(url: URL) -> dict[str, Any]:
+    """Parameters of a URL that libpq knows, as sslmode, and that asyncpg has no argument for."""
+    return {name: value for name, value in url.query.items() if name not in _ARGUMENTS}
 
 
 def sync_url(database_url: str) -> URL:
@@ -88,6 +99,7 @@ def make_engine(
     """
     session = {"jit": "off", "timezone": "UTC", **_KEEPALIVE, **({} if service == "executor" else _BOUNDED)}
     session |= _PLANNED_ONCE if planned_once else {}
+    in_dsn = _in_dsn(make_url(settings.database_url))
     engine = create_async_engine(
         async_url(settings.database_url),
         pool_size=pool_size or settings.pool_size(service),
@@ -102,6 +114,7 @@ def make_engine(
         json_deserializer=loads_json,
         connect_args={
             "timeout": CONNECT_SECONDS,
+            **({"dsn": f"postgresql://?{urlencode(in_dsn, doseq=True)}"} if in_dsn else {}),
             # A batch's one statement is long, and its plan is kept as long as the connection.
             "max_cacheable_statement_size": 0,
             "max_cached_statement_lifetime": 0,

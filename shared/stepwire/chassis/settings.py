@@ -138,6 +138,13 @@ class Settings(BaseSettings):
             raise ValueError("must begin with postgresql://")
         return value
 
+    @field_validator("kafka_bootstrap")
+    @classmethod
+    def _has_ports(cls, value: str) -> str:
+        if not all(_is_host(host.strip()) for host in value.split(",")):
+            raise ValueError("must be host:port, or several with commas between")
+        return value
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _upper(cls, value: object) -> object:
@@ -292,6 +299,12 @@ def _without_password(url: str) -> str:
         return HIDDEN
     netloc = parts.netloc if parts.password is None else parts.netloc.replace(f":{parts.password}@", f":{HIDDEN}@", 1)
     return urlunsplit(parts._replace(netloc=netloc, query=_PASSWORD.sub(rf"\1{HIDDEN}", parts.query)))
+
+
+def _is_host(text: str) -> bool:
+    """Whether a port is a number; an IPv6 address, which has colons of its own, may be without one."""
+    host, _, port = text.rpartition(":")
+    return not host or (":" in host and not host.endswith("]")) or port.isdecimal()
 
 
 def _parsed(url: str) -> SplitResult | None:
