@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from functools import partial, wraps
 from typing import Any
+from unittest.mock import call
 
 import pytest
 
@@ -151,6 +152,12 @@ class _Waits:
 def test_a_step_is_async_if_anything_of_its_function_is(function: Any, is_async: bool) -> None:  # noqa: FBT001 - a case
     """Whatever wraps it, and whatever it wraps."""
     assert step("Do it")(function).is_async is is_async
+
+
+def test_what_has_every_attribute_is_no_trap() -> None:
+    """As a stand-in of unittest, in which there is always another one."""
+    with pytest.raises(DefinitionError, match="no signature that can be read"):
+        step("Do it")(call)
 
 
 def test_conditions_keep_what_a_step_has() -> None:

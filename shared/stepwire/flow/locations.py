@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+_DEEPEST = 100
 _LIBRARY = __name__.partition(".")[0]
 
 
@@ -34,7 +35,8 @@ def location_of(function: Callable[..., Any]) -> Location:
 def layers(function: Any) -> list[Any]:
     """Return a callable and what lies beneath it: decorators, `partial(...)` and `__call__` lead deeper."""
     found = [function]
-    while (inner := _beneath(found[-1])) is not None:
+    # An object that has every attribute leads to others for ever.
+    while len(found) < _DEEPEST and (inner := _beneath(found[-1])) is not None:
         found.append(inner)
     return found
 
