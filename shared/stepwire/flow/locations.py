@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-_DEEPEST = 100
 _LIBRARY = __name__.partition(".")[0]
 
 
@@ -36,7 +36,7 @@ def layers(function: Any) -> list[Any]:
     """Return a callable and what lies beneath it: decorators, `partial(...)` and `__call__` lead deeper."""
     found = [function]
     # An object that has every attribute leads to others for ever.
-    while len(found) < _DEEPEST and (inner := _beneath(found[-1])) is not None:
+    while len(found) < sys.getrecursionlimit() and (inner := _beneath(found[-1])) is not None:
         found.append(inner)
     return found
 
