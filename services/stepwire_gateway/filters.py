@@ -24,7 +24,7 @@ MAX_LIMIT = 10_000
 MAX_OFFSET = 2**31
 
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
-_BEGINNING = re.compile(r"[0-9a-f]{1,31}", re.IGNORECASE)
+_BEGINNING = re.compile(r"[0-9a-f]{1,32}", re.IGNORECASE)
 _NO_UUID = "00000000-0000-0000-0000-000000000000"
 _DIGITS = re.compile(r"[0-9]{1,18}")
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}

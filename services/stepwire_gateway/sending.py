@@ -119,12 +119,15 @@ class Sender:
 
     async def _earlier_answer(self, command: Command, waiter: Waiter) -> LoggedAnswer | None:
         known = await self._find(command.command_id)
-        if known is None:
-            return await self._wait(waiter)
-        _same_content(command, known)
-        if known.status in ANSWERED:
+        if known is not None:
+            _same_content(command, known)
+        if known is not None and known.status in ANSWERED:
             return LoggedAnswer(known.command_id, known.status == "accepted", known.answer or {})
-        return await self._wait(waiter)
+        answer = await self._wait(waiter)
+        if answer is None and await self._find(command.command_id) is None:
+            # Nobody here has heard of its refusal, and nothing is kept that could be answered later.
+            raise Problem(503, "forgotten", "the same command was refused just now; send it again to be told why")
+        return answer
 
     async def _find(self, command_id: str) -> LoggedCommand | None:
         return await self._database.do(lambda connection: command_log.find(connection, command_id))

@@ -136,6 +136,7 @@ async def test_every_filter_and_sort_there_is(stage: Stage) -> None:
     for wanted in (
         *("last_status,suspended", f"last_step,Confirm {batch}", "assignee,NOC", "createdBy,jane", "reporter,crm"),
         *("priority,-3", "note,call first", "note,100%", f"subscriptions,{subscription}", f"process_id,{found}"),
+        *(f"process_id,{found.hex}", f"process_id,{found.hex[:-1]}"),
         *("started_at,2026-01-02", "startedAt,<2026-01-03", "started_at,>=2026-01-02T12:00:00Z,started_at,<2026-01-03"),
         *("last_modified_at,>2026-01-02,last_modified_at,<=2026-01-03", "started_at,2026-01-02T13:00:00+01:00"),
         f"workflow_name,{manifest.workflow},is_task,false,target,CREATE-MODIFY",

@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from stepwire.contracts.commands import decode_command, process_id_of
+from stepwire.data import command_log
 from tests.gateway import stage as stages
 from tests.gateway import workflows
 from tests.gateway.stage import Stage, impatient, refuse, until, verdict
@@ -224,6 +225,28 @@ async def test_a_temporary_refusal_that_came_too_late_is_told_once(stage: Stage)
     stage.answer = stages.accept
     answers = [(await start(stage, manifest.workflow, key="late-1")).status_code for _ in range(2)]
     assert answers == [503, 201]
+
+
+async def test_a_repeat_of_what_is_forgotten_meanwhile_is_not_promised(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by another gateway, whose client has sent the same: 202 would say that something is kept."""
+    manifest = await stage.offer(workflows.plain())
+    stage.answer = stages.ignore
+    with impatient(stage):
+        assert (await start(stage, manifest.workflow, key="late-3")).status_code == 202
+        find, looks = command_log.find, iter([False, True])
+
+        async def forgotten(connection: Any, command_id: str) -> Any:
+            if next(looks, False):
+                await stage.sql("DELETE FROM stepwire_engine.commands WHERE command_id = :key", key=command_id)
+            return await find(connection, command_id)
+
+        monkeypatch.setattr(command_log, "find", forgotten)
+        refused = await start(stage, manifest.workflow, key="late-3")
+        assert (refused.status_code, refused.json()["reason"]) == (503, "forgotten")
+    stage.answer = stages.accept
+    assert (await start(stage, manifest.workflow, key="late-3")).status_code == 201
 
 
 async def test_a_temporary_refusal_by_kafka_is_remembered(stage: Stage) -> None:

@@ -33,7 +33,8 @@ FIRST_PAUSE_SECONDS = 0.1
 MAX_PAUSE_SECONDS = 2.0
 # PostgreSQL or Kafka is away, too much is sent at once, or a proxy finds no gateway: asking again is safe and may help.
 PASSING = frozenset(
-    {"database_unavailable", "kafka_unavailable", "unavailable", "too_many", "http_502", "http_503", "http_504"}
+    {"database_unavailable", "kafka_unavailable", "unavailable", "too_many", "forgotten"}
+    | {"http_502", "http_503", "http_504"}
 )
 
 
