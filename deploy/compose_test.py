@@ -156,22 +156,20 @@ def say(text: str) -> None:
     print(f"compose-test: {text}", flush=True)
 
 
-def is_well_played(composition: Composition) -> bool:
-    """Play, and show the logs if something is not as it should be."""
-    try:
-        play(composition)
-    except ComposeTestError as error:
-        say(str(error))
-        composition.begin("logs", "--tail", "40").wait()
-        return False
-    return True
+def clear(composition: Composition) -> None:
+    """Remove everything.
 
-
-def is_removed(composition: Composition) -> bool:
-    """Remove everything; without Docker there is nothing to remove."""
+    Raises:
+        ComposeTestError: it did not work; without Docker there is nothing to remove.
+    """
     say("everything is removed")
+    composition.run("--profile", "job", "down", "--volumes", "--remove-orphans", "--timeout", "35")
+
+
+def succeeds(part: Callable[[Composition], None], composition: Composition) -> bool:
+    """Do one part of it, and say what is not as it should be."""
     try:
-        composition.run("--profile", "job", "down", "--volumes", "--remove-orphans", "--timeout", "35")
+        part(composition)
     except ComposeTestError as error:
         say(str(error))
         return False
@@ -182,12 +180,15 @@ def main() -> int:
     """Play, and clean up; returns the exit code."""
     composition = Composition()
     try:
-        well = is_well_played(composition)
+        played = succeeds(play, composition)
+        if not played:
+            composition.begin("logs", "--tail", "40").wait()
     finally:
-        removed = is_removed(composition)
-    if well and removed:
-        say("every order was worked on exactly once, although an executor was killed")
-    return 0 if well and removed else 1
+        cleared = succeeds(clear, composition)
+    if not (played and cleared):
+        return 1
+    say("every order was worked on exactly once, although an executor was killed")
+    return 0
 
 
 if __name__ == "__main__":

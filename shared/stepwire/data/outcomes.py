@@ -48,23 +48,22 @@ SELECT true FROM outcome JOIN stepwire_engine.run_claims AS c ON c.process_id = 
 WHERE c.epoch = :epoch AND c.executor = :executor AND NOT c.revoked
 FOR SHARE OF c
 """).execution_options(**ENGINE)  # noqa: S608 - put together from constants
-_FENCE = text("""
-SELECT true FROM stepwire_engine.run_claims AS c
-WHERE c.process_id = :process_id AND c.epoch = :epoch AND c.executor = :executor AND NOT c.revoked
-FOR SHARE OF c
-""").execution_options(**ENGINE)
+_OURS = """
+    SELECT c.process_id FROM stepwire_engine.run_claims AS c
+    WHERE c.process_id = CAST(:process_id AS uuid) AND c.epoch = CAST(:epoch AS int)
+        AND c.executor = CAST(:executor AS uuid) AND NOT c.revoked
+    FOR SHARE OF c
+"""
+_FENCE = text(_OURS).execution_options(**ENGINE)
 _BARE_INSERT = text(f"{_INSERT} RETURNING true").execution_options(**ENGINE)
 # An executor that was frozen meanwhile may find the time limit passed of a run that is somebody else's now.
-_FAILED = text("""
-WITH ours AS (
-    SELECT process_id FROM stepwire_engine.run_claims
-    WHERE process_id = CAST(:process_id AS uuid) AND epoch = CAST(:epoch AS int)
-        AND executor = CAST(:executor AS uuid) AND NOT revoked FOR SHARE)
+_FAILED = text(f"""
+WITH ours AS ({_OURS})
 INSERT INTO stepwire_engine.step_outcomes (process_id, node, attempt, status, result, executor, epoch)
 SELECT process_id, :node, CAST(:attempt AS int), 'failed', CAST(:result AS bytea),
     CAST(:executor AS uuid), CAST(:epoch AS int) FROM ours
 ON CONFLICT (process_id, node, attempt) DO NOTHING RETURNING true
-""")
+""")  # noqa: S608 - put together from constants
 _READ = text("""
 SELECT status, result FROM stepwire_engine.step_outcomes
 WHERE process_id = :process_id AND node = :node AND attempt = :attempt
