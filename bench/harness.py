@@ -21,6 +21,8 @@ from bench.outside import Outside
 from stepwire_cli.backends.jars import COORDINATES
 from stepwire_cli.stack import Stack
 
+# Both of Java's compilers, as brokers have them outside of a laptop; a stack for developers makes do with the first.
+KAFKA_OPTIONS = ("-XX:TieredStopAtLevel=4",)
 SERVICES = ("coordinator", "executor", "gateway")
 KAFKA = next(name for name in COORDINATES if ":kafka-clients:" in name)
 
@@ -73,7 +75,9 @@ def measure(workload: Workload, profiled: str = "") -> None:
         folder = Path(name)
         folder.chmod(0o755)
         looked_at = {profiled: profile.environment(folder)} if profiled else {}
-        with Stack(folder, environment=own, service_environment=looked_at, restart=False) as stack:
+        with Stack(
+            folder, kafka_options=KAFKA_OPTIONS, environment=own, service_environment=looked_at, restart=False
+        ) as stack:
             if profiled:
                 stack.kill(f"{profiled}-1", sampler.BEGIN)
             # The loop of the services: what the generator itself takes is in everything it measures.

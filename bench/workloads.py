@@ -21,8 +21,9 @@ from stepwire.contracts.topics import PROCESS_EVENTS
 W1_PROCESSES = 4000
 W1_STEPS = 5
 RUNS = 200
-WARM_UP = 20
-BURST = 200
+WARM_UP_BURST = 4000
+# So many until Java's second compiler has nothing left to do; half as many and a broker takes twice the CPU meanwhile.
+WARM_UP = 1000
 WAITING = 2000
 BIG_RUNS = 20
 IDLE_WAITING = 100
@@ -43,7 +44,7 @@ async def w1(bench: Bench) -> None:
     """Thousands of processes of five trivial steps, as fast as possible."""
     records = [start_record("bench_five", f"w1-{number}") for number in range(W1_PROCESSES)]
     async with bench.outside() as outside:
-        await run_burst(outside, BURST)
+        await run_burst(outside, WARM_UP_BURST)
         already = await outside.count(COMPLETED_SQL), await outside.count(STEPS_SQL)
         meter, began = bench.meter(), time.time()
         await outside.publish(records)
@@ -71,7 +72,7 @@ async def w1(bench: Bench) -> None:
 async def w2(bench: Bench) -> None:
     """The same one at a time: from publishing the command to seeing its completed event."""
     async with bench.outside() as outside, Events(outside.bootstrap) as events:
-        await run_burst(outside, BURST)
+        await run_burst(outside, WARM_UP_BURST)
         for transport, start in STARTS.items():
             for run in range(WARM_UP):
                 await run_one(outside, events, start, f"w2-{transport}-warm-{run}")
@@ -80,17 +81,17 @@ async def w2(bench: Bench) -> None:
             bench.show(
                 "w2", RUNS, {"transport": transport, **quantiles(taken), "cpu_ms": meter.milliseconds_each(RUNS)}
             )
-        await outside.wait_for_count(BURST + 2 * (WARM_UP + RUNS), COMPLETED_SQL)
+        await outside.wait_for_count(WARM_UP_BURST + 2 * (WARM_UP + RUNS), COMPLETED_SQL)
 
 
 async def w3(bench: Bench) -> None:
     """A callback posted over HTTP until the next step runs, alone and beside many waiting processes.
 
-    As many processes as will wait run to their end first: memory that any burst of starts leaves behind in an
+    More processes than will wait run to their end first: memory that any burst of starts leaves behind in an
     interpreter is not what waiting costs.
     """
     async with bench.outside() as outside, Events(outside.bootstrap) as events:
-        await run_burst(outside, WAITING)
+        await run_burst(outside, WARM_UP_BURST)
         for waiting in (0, WAITING):
             await let_wait(outside, waiting)
             found = await _callbacks(bench, outside, events, waiting)
@@ -102,7 +103,9 @@ async def w4(bench: Bench) -> None:
     first = ["Big", *(f"Small {number}" for number in range(2, 21))]
     last = [f"Small {number}" for number in range(BIG_STEPS - 19, BIG_STEPS + 1)]
     async with bench.outside() as outside, Events(outside.bootstrap) as events:
-        await run_burst(outside, BURST)
+        await run_burst(outside, WARM_UP_BURST)
+        for run in range(WARM_UP):
+            await run_callback(bench, outside, events, "bench_callback", f"w4-warm-{run}")
         answered = [await run_callback(bench, outside, events, "bench_big", f"w4-{run}") for run in range(BIG_RUNS)]
         spans = {
             f"{word}20_ms": median_ms([await outside.database.fetchval(SPAN_SQL, each[0], names) for each in answered])

@@ -48,6 +48,7 @@ class Stack:
     """PostgreSQL, Kafka and services, with their data in `folder`; use it as a context manager.
 
     `database_url` and `kafka_bootstrap` name servers that exist; without them, servers from packages are started.
+    `kafka_options` are added to those of the started broker's Java runtime.
     `environment` is added to that of all services, `service_environment` to that of a kind ("executor") or of one
     ("executor-2"). Start and restart services from threads that live as long as the stack: they end with them.
     """
@@ -58,6 +59,7 @@ class Stack:
         *,
         database_url: str | None = None,
         kafka_bootstrap: str | None = None,
+        kafka_options: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         service_environment: Mapping[str, Mapping[str, str]] | None = None,
         size: Size | None = None,
@@ -76,6 +78,7 @@ class Stack:
         self._output = output or (lambda _name, _line: None)
         self._command = tuple(command)
         self._given = (database_url, kafka_bootstrap)
+        self._kafka_options = tuple(kafka_options)
         self.postgres: Postgres | None = None
         self.kafka: Kafka | None = None
         self._lock: IO[str] | None = None
@@ -212,7 +215,8 @@ class Stack:
     def _start_backends(self) -> None:
         database_url, kafka_bootstrap = self._given
         if kafka_bootstrap is None:
-            self.kafka = Kafka(self.folder / "kafka", port=KAFKA_PORT if self._default_ports else 0)
+            port = KAFKA_PORT if self._default_ports else 0
+            self.kafka = Kafka(self.folder / "kafka", port=port, options=self._kafka_options)
             if not known_jars():
                 self._output("kafka", "downloading Apache Kafka, about 60 MB, this once")
             self.kafka.launch()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 from stepwire_cli.backends.jars import kafka_jars
@@ -44,10 +45,14 @@ broker.session.timeout.ms=4000
 
 
 class Kafka(Server):
-    """An Apache Kafka broker whose data lie in `folder`; the same folder may be started again."""
+    """An Apache Kafka broker whose data lie in `folder`; the same folder may be started again.
 
-    def __init__(self, folder: Path, *, port: int = 0) -> None:
+    `options` are added to those that its Java runtime has here, and win over them.
+    """
+
+    def __init__(self, folder: Path, *, port: int = 0, options: Sequence[str] = ()) -> None:
         super().__init__("Apache Kafka", folder, "kafka.log", port)
+        self._options = tuple(options)
         self._java: Java | None = None
 
     @property
@@ -72,7 +77,7 @@ class Kafka(Server):
         self._write_properties()
         if not (self._folder / "data" / "meta.properties").exists():
             self._format(java)
-        options = [_QUIET, *java.recording_options(self._classes)]
+        options = [*self._options, _QUIET, *java.recording_options(self._classes)]
         self._program.start(java.command("kafka.Kafka", str(self._properties), options=options))
 
     def wait(self) -> str:
