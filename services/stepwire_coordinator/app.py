@@ -8,8 +8,11 @@ from collections.abc import Coroutine
 from stepwire.chassis.database import Cut, dispose
 from stepwire.chassis.service import Chassis, run_service
 from stepwire.chassis.settings import Settings
+from stepwire.data.command_log import COMMANDS_CHANNEL
+from stepwire.data.inbox import CALLBACKS_CHANNEL
 from stepwire_coordinator.alarm import Alarm
 from stepwire_coordinator.applying import Applier
+from stepwire_coordinator.arrivals import Arrivals
 from stepwire_coordinator.beating import Beat
 from stepwire_coordinator.consuming import Consumption
 from stepwire_coordinator.gauges import Gauges
@@ -48,12 +51,14 @@ async def run(chassis: Chassis) -> int:
     relay = Relay(chassis, publisher)
     beat = Beat(chassis)
     consumption = Consumption(chassis, applier, publisher)
+    arrivals = Arrivals(chassis, applier, publisher, consumption.owns)
     sweeper = Sweeper(chassis, applier, publisher, relay, alarm)
     watch = Watch(chassis, consumption)
     background: list[Coroutine[object, object, object]] = [
         beat.run(),
         sweeper.run(),
-        listen(chassis, sweeper),
+        arrivals.run(),
+        listen(chassis, {COMMANDS_CHANNEL: lambda _: sweeper.wake(), CALLBACKS_CHANNEL: arrivals.announce}),
         relay.run(),
         publisher.tidy(),
         Recovery(chassis, applier, publisher, consumption, beat).run(),

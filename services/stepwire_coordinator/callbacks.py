@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stepwire.contracts.callbacks import CallbackProgress, CallbackReceived, body_hash, without_route
+from stepwire.contracts.callbacks import BY_HTTP, CallbackProgress, CallbackReceived, body_hash, without_route
 from stepwire.contracts.reasons import DeadLetter
 from stepwire.contracts.tokens import Token, WrongTokenError, derive_key, read_token, verify_token
 from stepwire.process.happenings import CallbackProgressed
@@ -85,7 +85,9 @@ async def _settle_over(tx: Transaction, items: list[tuple[CallbackItem, Await]])
         elif awaited not in known:
             _bury(tx, item, DeadLetter.AWAIT_OVER)
         elif known[awaited] == body_hash(callback.payload):
-            tx.ledger.count_callback("repeated")
+            # The gateway's own record follows what the database has announced: nobody has sent anything twice.
+            if callback.source != BY_HTTP:
+                tx.ledger.count_callback("repeated")
         elif _tried_again(tx.ledger.rows[awaited.process_id].process, awaited, known):
             _bury(tx, item, DeadLetter.AWAIT_OVER)
         else:

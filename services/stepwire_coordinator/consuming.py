@@ -13,6 +13,7 @@ from sqlalchemy import text
 from stepwire.chassis.direct import DATABASE_ERRORS, autocommit
 from stepwire.chassis.errors import Unreachable
 from stepwire.chassis.kafka import topic_ids
+from stepwire.chassis.kafka_session import partition_of
 from stepwire.chassis.offsets import OffsetCommitter
 from stepwire.chassis.service import Chassis
 from stepwire.chassis.waiting import done_before
@@ -105,6 +106,15 @@ class Consumption:
         """These partitions are ours from now on; before they are read, the database is asked how far it is."""
         self._new |= set(partitions)
         self._chassis.health.set("partitions", None)
+
+    def owns(self, process_id: UUID) -> bool:
+        """Whether a record of this process on `callbacks` would come here."""
+        topic, reader = self._chassis.settings.topic(topics.CALLBACKS), self._reader
+        partitions = reader.partitions_of(topic) if reader is not None else None
+        if reader is None or not partitions:
+            return False
+        partition = partition_of(str(process_id).encode(), sorted(partitions), [])
+        return TopicPartition(topic, partition) in reader.assignment()
 
     async def lag(self) -> dict[TopicPartition, tuple[int, int]]:
         """Position and end of each assigned partition.

@@ -1,32 +1,33 @@
-"""NOTIFY from the database: a command was written without a record."""
+"""NOTIFY from the database: something was written that no record announces, or none as soon."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 
 import asyncpg
 
 from stepwire.chassis.database import CONNECT_SECONDS, keep_alive
 from stepwire.chassis.direct import DATABASE_ERRORS
 from stepwire.chassis.service import Chassis
-from stepwire_coordinator.sweeping import Sweeper
 
-CHANNEL = "stepwire_commands"
 RETRY_SECONDS = 2.0
 
+Heard = Mapping[str, Callable[[str], None]]
 
-async def listen(chassis: Chassis, sweeper: Sweeper) -> None:
-    """Wake the sweeper at every notification, until cancelled; without a connection it looks by itself."""
+
+async def listen(chassis: Chassis, heard: Heard) -> None:
+    """Hand on what comes on each of these channels, until cancelled; without a connection the sweeper finds it."""
     # Closing a broken connection may fail in place of the cancellation that asked for it.
     while not chassis.stopping.is_set():
         try:
-            await _listen_once(chassis, sweeper)
+            await _listen_once(chassis, heard)
         except DATABASE_ERRORS as error:
             chassis.log.info("Not listening to the database.", action="listen", error=str(error))
             await asyncio.sleep(RETRY_SECONDS)
 
 
-async def _listen_once(chassis: Chassis, sweeper: Sweeper) -> None:
+async def _listen_once(chassis: Chassis, heard: Heard) -> None:
     connection = await asyncpg.connect(
         chassis.settings.database_url,
         timeout=CONNECT_SECONDS,
@@ -37,7 +38,8 @@ async def _listen_once(chassis: Chassis, sweeper: Sweeper) -> None:
     ended = asyncio.Event()
     connection.add_termination_listener(lambda _: ended.set())
     try:
-        await connection.add_listener(CHANNEL, lambda *_: sweeper.wake())
+        for channel in heard:
+            await connection.add_listener(channel, lambda _, __, channel, payload: heard[channel](payload))
         await ended.wait()
     finally:
         await connection.close(timeout=2)

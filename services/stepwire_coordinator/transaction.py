@@ -194,7 +194,8 @@ class Transaction:
             if row is not None and row.process.status is Status.AWAITING_CALLBACK
         ]
         if awaits:
-            for received in await inbox.open_for(self.connection, awaits):
+            for received, parts in await inbox.open_for(self.connection, awaits):
+                self.ledger.rows[received.process_id].state_parts = parts
                 self.apply_callback(received)
 
     def apply_callback(self, received: Received) -> None:

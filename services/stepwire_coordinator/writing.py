@@ -141,8 +141,10 @@ async def _photograph_states(tx: Transaction) -> None:
     fresh: dict[UUID, list[LogEntry]] = defaultdict(list)
     for process_id, _, entry in tx.ledger.entries:
         fresh[process_id].append(entry)
-    old = [row.process.id for row in rows if row.born is None and not row.undone]
-    known = await processes.states(tx.connection, old) if old else {}
+    known = {row.process.id: row.state_parts for row in rows if row.state_parts is not None}
+    old = [row.process.id for row in rows if row.born is None and not row.undone and row.state_parts is None]
+    if old:
+        known |= await processes.states(tx.connection, old)
     for row in rows:
         if row.undone:
             row.snapshot = await _told_anew(tx, row, row.undone, fresh[row.process.id])

@@ -9,6 +9,7 @@ from stepwire.chassis.health import health_routes
 from stepwire.chassis.service import Chassis, run_service
 from stepwire.chassis.settings import Settings
 from stepwire_gateway import docs, problems
+from stepwire_gateway.announcing import Announcer
 from stepwire_gateway.answers import Answers
 from stepwire_gateway.callbacks import Callbacks
 from stepwire_gateway.crowd import Crowd
@@ -50,9 +51,8 @@ class Gateway:
         self._engine = Engine(settings, database, self._sender)
         self._events = Events(Feed(settings, self.tail), chassis.stopping)
         self._locks = Locks(database, self._sender)
-        self._callbacks = Callbacks(
-            settings, database, chassis.producer, self._sender.background, chassis.metrics, failpoints
-        )
+        announcer = Announcer(database, chassis.producer, self._sender.background)
+        self._callbacks = Callbacks(settings, database, chassis.producer, announcer, chassis.metrics, failpoints)
 
     def app(self) -> FastAPI:
         """The application with all routes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from uuid import UUID
 
 import orjson
@@ -11,24 +12,28 @@ from starlette.responses import Response
 from stepwire.chassis.errors import ChassisError
 from stepwire.chassis.failpoints import Failpoints
 from stepwire.chassis.kafka import Outgoing, Producer
-from stepwire.chassis.logging import get_logger
 from stepwire.chassis.metrics import Metrics
 from stepwire.chassis.settings import Settings
 from stepwire.contracts import topics
 from stepwire.contracts.base import encode
-from stepwire.contracts.callbacks import AnyCallback, CallbackProgress, CallbackReceived, body_hash, without_route
+from stepwire.contracts.callbacks import (
+    BY_HTTP,
+    AnyCallback,
+    CallbackProgress,
+    CallbackReceived,
+    body_hash,
+    without_route,
+)
 from stepwire.contracts.tokens import Token, WrongTokenError, derive_key, read_token, verify_token
 from stepwire.contracts.tracing import trace_headers
 from stepwire.data import inbox
 from stepwire.data.inbox import Await, Callback, Verdict
 from stepwire_gateway import bodies
-from stepwire_gateway.background import Background
+from stepwire_gateway.announcing import Announcer
 from stepwire_gateway.database import Database, DatabaseAway
 from stepwire_gateway.problems import Problem, kafka_away, malformed, unknown_route
-from stepwire_gateway.sending import WAKE_UP_SECONDS
 from stepwire_gateway.tracing import current_traceparent
 
-SOURCE = "http"
 KAFKA_SECONDS = 5.0
 
 
@@ -40,7 +45,7 @@ class Callbacks:
         settings: Settings,
         database: Database,
         producer: Producer,
-        background: Background,
+        announcer: Announcer,
         metrics: Metrics,
         failpoints: Failpoints,
     ) -> None:
@@ -49,10 +54,9 @@ class Callbacks:
         self._secrets = {secret.id: secret.value for secret in settings.callback_secrets}
         self._database = database
         self._producer = producer
-        self._background = background
+        self._announcer = announcer
         self._outcomes = metrics.callbacks
         self._failpoints = failpoints
-        self._log = get_logger()
 
     async def receive(self, request: Request) -> Response:
         """Take the answer an awaited outside system gives; 200 says it will not be lost."""
@@ -70,7 +74,7 @@ class Callbacks:
         raw = await bodies.read_body(request, self._limit)
         news = _news(raw)
         await self._check_awaiting(found, known)
-        record = CallbackProgress(source=SOURCE, process_id=found, token=request.path_params["token"], progress=news)
+        record = CallbackProgress(source=BY_HTTP, process_id=found, token=request.path_params["token"], progress=news)
         try:
             await self._publish(record, KAFKA_SECONDS)
         except ChassisError as error:
@@ -85,19 +89,21 @@ class Callbacks:
         if not isinstance(payload, dict):
             raise malformed("the body of a callback must be a JSON object")
         bodies.storable(payload, "body", raw)
-        record = CallbackReceived(source=SOURCE, process_id=found, token=request.path_params["token"], payload=payload)
+        record = CallbackReceived(source=BY_HTTP, process_id=found, token=request.path_params["token"], payload=payload)
         stored = orjson.dumps(without_route(payload, found, record.token)).decode()
-        callback = Callback(found, known.secret_id, known.node, known.attempt, stored, body_hash(payload), SOURCE)
+        callback = Callback(found, known.secret_id, known.node, known.attempt, stored, body_hash(payload), BY_HTTP)
         await self._failpoints.hit_async("gateway.received")
         try:
             verdict = await self._database.do(lambda connection: inbox.accept(connection, callback))
         except DatabaseAway:
             return "kafka", await self._by_kafka(record)
-        return verdict.value, self._answer(verdict, record)
+        return verdict.value, await self._answer(verdict, record)
 
-    def _answer(self, verdict: Verdict, record: CallbackReceived) -> Response:
+    async def _answer(self, verdict: Verdict, record: CallbackReceived) -> Response:
         if verdict is Verdict.ACCEPTED:
-            self._background.start(self._wake_up(record))
+            self._announcer.announce(str(record.process_id), self._outgoing(record))
+            # The announcement sets out before the answer is written: whoever waits for the next step waits for it.
+            await asyncio.sleep(0)
         elif verdict is Verdict.UNKNOWN:
             raise unknown_route()
         elif verdict is Verdict.DIFFERENT:
@@ -111,18 +117,6 @@ class Callbacks:
             raise Problem(410, verdict.value, detail)
         return _done(200)
 
-    async def _wake_up(self, record: CallbackReceived) -> None:
-        try:
-            await self._publish(record, WAKE_UP_SECONDS)
-        except ChassisError as error:
-            # Coordinators look into the inbox by themselves.
-            self._log.warning(
-                "A callback is announced by the database alone.",
-                action="wake_up",
-                process_id=str(record.process_id),
-                reason=str(error),
-            )
-
     async def _by_kafka(self, record: CallbackReceived) -> Response:
         try:
             await self._publish(record, KAFKA_SECONDS)
@@ -132,9 +126,11 @@ class Callbacks:
         return _done(202)
 
     async def _publish(self, record: AnyCallback, seconds: float) -> None:
+        await self._producer.send(self._outgoing(record), deadline_seconds=seconds)
+
+    def _outgoing(self, record: AnyCallback) -> Outgoing:
         headers = trace_headers(current_traceparent(), record.process_id)
-        outgoing = Outgoing(self._topic, encode(record), str(record.process_id).encode(), headers)
-        await self._producer.send(outgoing, deadline_seconds=seconds)
+        return Outgoing(self._topic, encode(record), str(record.process_id).encode(), headers)
 
     async def _check_awaiting(self, process_id: UUID, token: Token) -> None:
         found = await self._database.do(lambda connection: inbox.awaited(connection, process_id, token.secret_id))

@@ -16,7 +16,15 @@ from bench.harness import Bench
 from stepwire_cli.stack import Stack
 from tests.support.backends import server_folder
 
-SMALL = {"W1_PROCESSES": 40, "RUNS": 5, "WARM_UP": 2, "WARM_UP_BURST": 10, "WAITING": 10, "BIG_RUNS": 2, "IDLE_WAITING": 5}
+SMALL = {
+    "W1_PROCESSES": 40,
+    "RUNS": 5,
+    "WARM_UP": 2,
+    "WARM_UP_BURST": 10,
+    "WAITING": 10,
+    "BIG_RUNS": 2,
+    "IDLE_WAITING": 5,
+}
 COMMON = {"workload", "n", "cpus", "load1", "versions"}
 QUANTILES = {"p50_ms", "p95_ms", "p99_ms"}
 SERVICES = {"coordinator", "executor", "gateway"}

@@ -9,6 +9,7 @@ import orjson
 from sqlalchemy import text
 
 from stepwire.data.connections import Connection
+from stepwire_coordinator.store.processes import StateParts
 
 # The row that was there first is the callback; another body comes back as a different one.
 ENTER = text("""
@@ -29,11 +30,18 @@ UNION ALL
 SELECT i.process_id, i.node, i.attempt, i.payload, i.body_hash, i.source, i.received_at, i.applied_at
 FROM stepwire_engine.callback_inbox AS i JOIN given USING (process_id, node, attempt)
 """)
+# With State as it was before, which is needed wherever a callback is taken.
 OPEN_FOR = text("""
-SELECT i.process_id, i.node, i.attempt, i.payload, i.body_hash, i.source, i.received_at, i.applied_at
+SELECT i.process_id, i.node, i.attempt, i.payload, i.body_hash, i.source, i.received_at, i.applied_at,
+    p.snapshot, p.deltas
 FROM stepwire_engine.callback_inbox AS i
 JOIN unnest(CAST(:processes AS uuid[]), CAST(:nodes AS text[]), CAST(:attempts AS int4[]))
     AS g (process_id, node, attempt) USING (process_id, node, attempt)
+CROSS JOIN LATERAL (
+    SELECT own.snapshot, (
+        SELECT array_agg(s.delta ORDER BY s.seq) FROM stepwire_engine.process_steps AS s
+        WHERE s.process_id = own.process_id AND s.seq > own.snapshot_seq AND s.delta IS NOT NULL) AS deltas
+    FROM stepwire_engine.processes AS own WHERE own.process_id = i.process_id OFFSET 0) AS p
 WHERE i.applied_at IS NULL
 """)
 APPLIED_PART = """
@@ -104,14 +112,15 @@ async def enter(
     return {received.awaited: received for received in found}
 
 
-async def open_for(connection: Connection, awaits: list[Await]) -> list[Received]:
-    """Callbacks that came before they were awaited."""
+async def open_for(connection: Connection, awaits: list[Await]) -> list[tuple[Received, StateParts]]:
+    """Callbacks that lie ready, with the last snapshot of State and the deltas recorded since."""
     values = {
         "processes": [a.process_id for a in awaits],
         "nodes": [a.node for a in awaits],
         "attempts": [a.attempt for a in awaits],
     }
-    return [Received(*row) for row in await connection.execute(OPEN_FOR, values)]
+    rows = await connection.execute(OPEN_FOR, values)
+    return [(Received(*row[:-2]), (row["snapshot"], row["deltas"] or [])) for row in rows]
 
 
 async def body_hashes(

@@ -74,9 +74,13 @@ class Birthmarks(NamedTuple):
     hold: bool
 
 
+# The last snapshot of State, and the deltas recorded since.
+StateParts = tuple[bytes | None, list[Any]]
+
+
 @dataclass(slots=True)
 class Loaded:
-    """A process under our lock, with what the heart does not need to know."""
+    """A process under our lock, with what the heart does not need to know; `state_parts` where they were read."""
 
     process: Process
     event_seq: int
@@ -87,6 +91,7 @@ class Loaded:
     dispatched: bool = False
     undone: str | None = None
     snapshot: bytes | None = None
+    state_parts: StateParts | None = None
     started_at: datetime | None = None
     modified_at: datetime | None = None
     traceparent: str | None = None
@@ -149,7 +154,7 @@ async def now(connection: Connection) -> datetime:
 async def states(
     connection: Connection,
     process_ids: Iterable[UUID],
-) -> dict[UUID, tuple[bytes | None, list[Any]]]:
+) -> dict[UUID, StateParts]:
     """Last snapshot of State, and the deltas recorded since."""
     rows = await connection.execute(STATES, {"process_ids": sorted(process_ids)})
     return {row[0]: (row[1], row[2] or []) for row in rows}

@@ -13,6 +13,9 @@ from stepwire.contracts.base import Record, Text
 from stepwire.contracts.tokens import callback_route
 from stepwire.flow.callbacks import CallbackRoute, redact
 
+# The source of what came over HTTP.
+BY_HTTP = "http"
+
 
 class CallbackReceived(Record):
     """The answer of an outside system; `payload` is put into State under the step's result key."""
