@@ -11,7 +11,6 @@ from sqlalchemy import text
 
 from stepwire.data.connections import Connection
 
-
 CALLBACKS_CHANNEL = "stepwire_callbacks"
 
 
