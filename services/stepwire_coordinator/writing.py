@@ -12,6 +12,7 @@ from sqlalchemy import text
 from stepwire.flow.serialization import Delta
 from stepwire.process.decision import LogEntry
 from stepwire.process.history import History
+from stepwire.process.model import Status
 from stepwire_coordinator.ledger import FinalAnswer, Ledger
 from stepwire_coordinator.publication import Publication, answer_data, publish_all
 from stepwire_coordinator.store import commands, inbox, journal, locks, process_rows, processes
@@ -20,6 +21,8 @@ from stepwire_coordinator.store.parts import Parts
 from stepwire_coordinator.store.processes import Loaded
 from stepwire_coordinator.transaction import Transaction
 
+WAITS = frozenset({Status.SUSPENDED, Status.AWAITING_CALLBACK})
+LONG_LOG = 32
 BODIES = text("""
 SELECT command_id, body FROM stepwire_engine.commands
 WHERE command_id = ANY(CAST(:command_ids AS text[]))
@@ -134,8 +137,8 @@ async def _revoke(tx: Transaction) -> None:
 
 
 async def _photograph_states(tx: Transaction) -> None:
-    """State as each dispatched run begins with it, and wherever something was undone."""
-    rows = [row for row in tx.ledger.rows.values() if row.dispatched or row.undone]
+    """State as each dispatched run begins with it, where something was undone, and before a wait behind a long log."""
+    rows = [row for row in tx.ledger.rows.values() if row.dispatched or row.undone or _waits_behind_much(row)]
     if not rows:
         return
     fresh: dict[UUID, list[LogEntry]] = defaultdict(list)
@@ -151,6 +154,12 @@ async def _photograph_states(tx: Transaction) -> None:
             continue
         snapshot, deltas = known.get(row.process.id, (None, []))
         row.snapshot = _folded(snapshot, deltas, fresh[row.process.id])
+
+
+def _waits_behind_much(row: Loaded) -> bool:
+    """Whoever answers what it waits for is not to wait until all its steps are added up."""
+    process = row.process
+    return row.changed and process.status in WAITS and process.log_seq - row.snapshot_seq >= LONG_LOG
 
 
 async def _told_anew(tx: Transaction, row: Loaded, undone: str, entries: list[LogEntry]) -> bytes:

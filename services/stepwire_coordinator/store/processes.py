@@ -20,7 +20,7 @@ from stepwire.process.walk import first_position
 _FIELDS = tuple(field.name for field in fields(Process) if field.name not in {"id", "manifest"})
 _COLUMNS = f"""
     {", ".join(_FIELDS)},
-    process_id, manifest, event_seq, callback_key, secret_id, started_at, last_modified_at, traceparent
+    process_id, manifest, event_seq, snapshot_seq, callback_key, secret_id, started_at, last_modified_at, traceparent
 """
 
 # SKIP LOCKED: a row somebody holds is set aside instead of stalling the whole batch.
@@ -84,6 +84,7 @@ class Loaded:
 
     process: Process
     event_seq: int
+    snapshot_seq: int = 0
     callback_key: bytes | None = None
     secret_id: str | None = None
     born: Birthmarks | None = None
@@ -114,6 +115,7 @@ def read_row(row: Mapping[str, Any], manifest: Manifest) -> Loaded:
     return Loaded(
         process_of(values),
         row["event_seq"],
+        row["snapshot_seq"],
         row["callback_key"],
         row["secret_id"],
         started_at=row["started_at"],
