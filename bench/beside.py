@@ -27,9 +27,9 @@ from stepwire_cli.backends.postgres import Postgres
 ROUNDS = 3
 RUNS = 150
 PEER = Path(peers.__file__).with_name("dbos_peer.py")
-PEER_SECONDS = 120.0
-WARM_UP = 50
-BURST = 1000
+PEER_SECONDS = 240.0
+WARM_UP = 400
+BURST = 4000
 # The other engine's message has no validation: the first of our author's steps after a callback is that.
 OURS_OF = {"w2_kafka": "w2", "w2_http": "w2", "w3_validation": "w3", "w3": "w3"}
 CLOCKS = {"w3_validation": "checked_at", "w3": "ran_at"}
@@ -83,7 +83,7 @@ def take_theirs(python: str, runs: int) -> Seconds:
         postgres = Postgres(Path(name) / "postgres")
         url = postgres.start()
         try:
-            command = [python, str(PEER), url, str(runs)]
+            command = [python, str(PEER), url, str(runs), str(WARM_UP)]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=PEER_SECONDS)
         finally:
             postgres.stop()

@@ -1,4 +1,4 @@
-"""DBOS at w2 and w3; run with the URL of an empty PostgreSQL: `python dbos_peer.py URL RUNS`.
+"""DBOS at w2 and w3; run with the URL of an empty PostgreSQL: `python dbos_peer.py URL RUNS WARM_UP`.
 
 It is asked in its favour: the caller is in the engine's own process, so no request and no record is on the way.
 """
@@ -9,7 +9,6 @@ import time
 
 from dbos import DBOS
 
-WARM_UP = 50
 TOPIC = "answer"
 ASKED_SECONDS = 30.0
 SETTLE_SECONDS = 0.03
@@ -68,12 +67,12 @@ def answer() -> float:
 
 def main() -> None:
     """Print the seconds that each run took, as JSON."""
-    url, runs = sys.argv[1], int(sys.argv[2])
+    url, runs, warm_up = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     DBOS(config={"name": "stepwire-bench", "system_database_url": url, "log_level": "ERROR"})
     DBOS.launch()
     taken = {}
     for name, run in (("w2", run_five), ("w3", answer)):
-        for _ in range(WARM_UP):
+        for _ in range(warm_up):
             run()
         taken[name] = [run() for _ in range(runs)]
     DBOS.destroy()

@@ -71,6 +71,7 @@ async def run(chassis: Chassis) -> int:
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(part) for part in background]
         await watch.consume()
+        await arrivals.drain()
         for task in tasks:
             task.cancel()
     await publisher.close()

@@ -32,6 +32,7 @@ class Arrivals:
         self._is_ours = is_ours
         self._announced: dict[UUID, int] = {}
         self._rung = asyncio.Event()
+        self._busy = asyncio.Lock()
 
     def announce(self, payload: str) -> None:
         """Hear of processes, named by their ids; whoever may connect to the database may send anything."""
@@ -48,12 +49,22 @@ class Arrivals:
             self._rung.clear()
             while self._announced:
                 try:
-                    await self._take()
+                    async with self._busy:
+                        await self._take()
                 except StoppingError:
                     return
                 except Exception:
                     # The sweeper comes upon the same, and goes on as well.
                     self._chassis.log.exception("Callbacks were not taken from the inbox.", action="arrivals")
+
+    async def drain(self) -> None:
+        """Wait until what is under way is committed and on its way: cancelled in between, its run would come late.
+
+        Whoever calls cancels `run` before anything else is awaited, or another transaction may begin.
+        """
+        self._announced.clear()
+        async with self._busy:
+            pass
 
     async def _take(self) -> None:
         tries = dict(islice(self._announced.items(), MOST))
@@ -62,7 +73,7 @@ class Arrivals:
         applied = await self._applier.apply(Work(inbox=set(tries)))
         for done in applied:
             await self._publisher.publish(done.publication)
-        held = {process_id: tries[process_id] + 1 for process_id in tries.keys() - _read(applied)}
+        held = {process_id: tries[process_id] + 1 for process_id in tries.keys() - _had(applied)}
         again = {process_id: tried for process_id, tried in held.items() if tried <= TRIES}
         if again:
             asyncio.get_running_loop().call_later(HELD_SECONDS, self._await_turn, again)
@@ -72,5 +83,5 @@ class Arrivals:
         self._rung.set()
 
 
-def _read(applied: list[Applied]) -> set[UUID]:
+def _had(applied: list[Applied]) -> set[UUID]:
     return {process_id for done in applied for process_id in done.ledger.rows}

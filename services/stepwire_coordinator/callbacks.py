@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from uuid import UUID
 
 from stepwire.contracts.callbacks import BY_HTTP, CallbackProgress, CallbackReceived, body_hash, without_route
 from stepwire.contracts.reasons import DeadLetter
@@ -10,10 +11,33 @@ from stepwire.contracts.tokens import Token, WrongTokenError, derive_key, read_t
 from stepwire.process.happenings import CallbackProgressed
 from stepwire.process.model import Process, order_of, top_of
 from stepwire_coordinator.store import inbox
-from stepwire_coordinator.store.inbox import Await, Received
+from stepwire_coordinator.store.inbox import Answered, Await, Received
 from stepwire_coordinator.store.processes import Loaded
 from stepwire_coordinator.transaction import Transaction
 from stepwire_coordinator.work import CallbackItem
+
+
+async def drop_echoes(tx: Transaction) -> None:
+    """A gateway's own records follow what the database has announced: what is applied needs no process to be read."""
+    echoes = [_echo(tx, item) for item in tx.callbacks]
+    asked = [echo for echo in echoes if echo is not None]
+    if asked:
+        applied = await inbox.applied(tx.connection, asked)
+        tx.callbacks = [item for item, echo in zip(tx.callbacks, echoes, strict=True) if echo not in applied]
+
+
+def _echo(tx: Transaction, item: CallbackItem) -> Answered | None:
+    callback = item.callback
+    if isinstance(callback, CallbackProgress) or callback.source != BY_HTTP:
+        return None
+    try:
+        token = read_token(callback.token)
+    except WrongTokenError:
+        return None
+    key = _derived(tx, token.secret_id, callback.process_id)
+    if key is None or not verify_token(key, token):
+        return None
+    return Answered(Await(callback.process_id, token.node, token.attempt), body_hash(callback.payload))
 
 
 async def settle_callbacks(tx: Transaction) -> None:
@@ -52,14 +76,14 @@ def _verified(tx: Transaction, item: CallbackItem, row: Loaded) -> Token | None:
         return None
     if token.secret_id != row.secret_id:
         return None
-    key = row.callback_key or _derived(tx, row)
+    key = row.callback_key or _derived(tx, row.secret_id, row.process.id)
     return token if key is not None and verify_token(key, token) else None
 
 
-def _derived(tx: Transaction, row: Loaded) -> bytes | None:
+def _derived(tx: Transaction, secret_id: str | None, process_id: UUID) -> bytes | None:
     """The key of an ended process is cleared; its secret may still be configured."""
-    secrets = (s for s in tx.surroundings.secrets if s.id == row.secret_id)
-    return next((derive_key(s.value, row.process.id) for s in secrets), None)
+    secrets = (s for s in tx.surroundings.secrets if s.id == secret_id)
+    return next((derive_key(s.value, process_id) for s in secrets), None)
 
 
 def _is_over(tx: Transaction, row: Loaded, token: Token) -> bool:
@@ -85,9 +109,7 @@ async def _settle_over(tx: Transaction, items: list[tuple[CallbackItem, Await]])
         elif awaited not in known:
             _bury(tx, item, DeadLetter.AWAIT_OVER)
         elif known[awaited] == body_hash(callback.payload):
-            # The gateway's own record follows what the database has announced: nobody has sent anything twice.
-            if callback.source != BY_HTTP:
-                tx.ledger.count_callback("repeated")
+            tx.ledger.count_callback("repeated")
         elif _tried_again(tx.ledger.rows[awaited.process_id].process, awaited, known):
             _bury(tx, item, DeadLetter.AWAIT_OVER)
         else:

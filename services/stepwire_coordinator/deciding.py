@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stepwire_coordinator.callbacks import settle_callbacks
+from stepwire_coordinator.callbacks import drop_echoes, settle_callbacks
 from stepwire_coordinator.intentions import register_commands, settle_commands
 from stepwire_coordinator.results import settle_results
 from stepwire_coordinator.transaction import Transaction
@@ -15,6 +15,7 @@ async def decide(tx: Transaction) -> None:
     subscriptions; each sorted, each in one statement.
     """
     await register_commands(tx)
+    await drop_echoes(tx)
     await tx.load()
     settle_results(tx)
     await settle_callbacks(tx)

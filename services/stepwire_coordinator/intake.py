@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from stepwire.contracts import topics
 from stepwire.contracts.base import flaws_of
-from stepwire.contracts.callbacks import decode_callback
+from stepwire.contracts.callbacks import BY_HTTP, decode_callback
 from stepwire.contracts.commands import (
     AbortProcess,
     IllegibleCommandError,
@@ -35,9 +35,17 @@ class Intake:
 
     @property
     def can_wait(self) -> bool:
-        """Whether nobody waits for any of it: only results after which executors go on by themselves."""
-        urgent = self.work.commands or self.work.refused or self.work.callbacks or self.alone or self.dead
-        return not urgent and all(getattr(item.result, "goes_on", False) for item in self.work.results)
+        """Whether nobody waits for any of it.
+
+        Results after which executors go on by themselves, and records of what the database has announced before.
+        """
+        work = self.work
+        urgent = work.commands or work.refused or self.alone or self.dead
+        return not (
+            urgent
+            or any(item.callback.source != BY_HTTP for item in work.callbacks)
+            or any(not getattr(item.result, "goes_on", False) for item in work.results)
+        )
 
     def read(self, base_topic: str, origin: Origin) -> None:
         """Decode one record of `base_topic` (its name without prefix)."""

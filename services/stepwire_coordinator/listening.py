@@ -13,21 +13,21 @@ from stepwire.chassis.service import Chassis
 
 RETRY_SECONDS = 2.0
 
-Heard = Mapping[str, Callable[[str], None]]
+Channels = Mapping[str, Callable[[str], None]]
 
 
-async def listen(chassis: Chassis, heard: Heard) -> None:
+async def listen(chassis: Chassis, channels: Channels) -> None:
     """Hand on what comes on each of these channels, until cancelled; without a connection the sweeper finds it."""
     # Closing a broken connection may fail in place of the cancellation that asked for it.
     while not chassis.stopping.is_set():
         try:
-            await _listen_once(chassis, heard)
+            await _listen_once(chassis, channels)
         except DATABASE_ERRORS as error:
             chassis.log.info("Not listening to the database.", action="listen", error=str(error))
             await asyncio.sleep(RETRY_SECONDS)
 
 
-async def _listen_once(chassis: Chassis, heard: Heard) -> None:
+async def _listen_once(chassis: Chassis, channels: Channels) -> None:
     connection = await asyncpg.connect(
         chassis.settings.database_url,
         timeout=CONNECT_SECONDS,
@@ -38,8 +38,8 @@ async def _listen_once(chassis: Chassis, heard: Heard) -> None:
     ended = asyncio.Event()
     connection.add_termination_listener(lambda _: ended.set())
     try:
-        for channel in heard:
-            await connection.add_listener(channel, lambda _, __, channel, payload: heard[channel](payload))
+        for channel in channels:
+            await connection.add_listener(channel, lambda _, __, channel, payload: channels[channel](payload))
         await ended.wait()
     finally:
         await connection.close(timeout=2)

@@ -85,7 +85,7 @@ class Transaction:
 
     async def load(self) -> None:
         """Lock and read every process of the work; what somebody else holds is left out."""
-        wanted = self.work.process_ids()
+        wanted = self.work.process_ids() | {item.callback.process_id for item in self.callbacks}
         if wanted and self.mode is not Mode.DEFER:
             rows = await processes.load(self.connection, wanted, wait=self.mode is Mode.WAIT)
             await self._take_rows(rows)

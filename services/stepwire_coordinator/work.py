@@ -133,10 +133,9 @@ class Work:
         return (c.command for c in self.commands if isinstance(c.command, StartProcess))
 
     def process_ids(self) -> set[UUID]:
-        """Processes that must be read for this work."""
+        """Processes that must be read for this work, but for its callbacks."""
         ids = {c.command.process_id for c in self.commands if isinstance(c.command, ProcessOrder)}
         ids.update(item.process_id for item in self.results)
-        ids.update(item.callback.process_id for item in self.callbacks)
         ids.update(process_id for process_id, _ in (*self.timers, *self.lost, *self.gaps, *self.gone))
         return ids | self.inbox | self.caught_up
 

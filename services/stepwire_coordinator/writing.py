@@ -21,7 +21,7 @@ from stepwire_coordinator.store.parts import Parts
 from stepwire_coordinator.store.processes import Loaded
 from stepwire_coordinator.transaction import Transaction
 
-WAITS = frozenset({Status.SUSPENDED, Status.AWAITING_CALLBACK})
+# How many entries of the log are added up at most where an outside system has answered.
 LONG_LOG = 32
 BODIES = text("""
 SELECT command_id, body FROM stepwire_engine.commands
@@ -138,7 +138,7 @@ async def _revoke(tx: Transaction) -> None:
 
 async def _photograph_states(tx: Transaction) -> None:
     """State as each dispatched run begins with it, where something was undone, and before a wait behind a long log."""
-    rows = [row for row in tx.ledger.rows.values() if row.dispatched or row.undone or _waits_behind_much(row)]
+    rows = [row for row in tx.ledger.rows.values() if row.dispatched or row.undone or _awaits_behind_a_long_log(row)]
     if not rows:
         return
     fresh: dict[UUID, list[LogEntry]] = defaultdict(list)
@@ -156,10 +156,10 @@ async def _photograph_states(tx: Transaction) -> None:
         row.snapshot = _folded(snapshot, deltas, fresh[row.process.id])
 
 
-def _waits_behind_much(row: Loaded) -> bool:
-    """Whoever answers what it waits for is not to wait until all its steps are added up."""
+def _awaits_behind_a_long_log(row: Loaded) -> bool:
     process = row.process
-    return row.changed and process.status in WAITS and process.log_seq - row.snapshot_seq >= LONG_LOG
+    awaits = row.changed and process.status is Status.AWAITING_CALLBACK
+    return awaits and process.log_seq - row.snapshot_seq >= LONG_LOG
 
 
 async def _told_anew(tx: Transaction, row: Loaded, undone: str, entries: list[LogEntry]) -> bytes:

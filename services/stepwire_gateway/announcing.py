@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
-from stepwire.chassis.errors import ChassisError
+from stepwire.chassis.errors import ChassisError, RecordTooLarge
 from stepwire.chassis.kafka import Outgoing, Producer
 from stepwire.chassis.logging import get_logger
 from stepwire.data import inbox
 from stepwire_gateway.background import Background
 from stepwire_gateway.database import Database, DatabaseAway
+from stepwire_gateway.sending import WAKE_UP_SECONDS
 
 # Of process ids of 36 characters; a notification has room for 8,000 bytes.
 MOST_AT_ONCE = 200
 # The records are for whoever missed the notification, and for a database that has forgotten what it had accepted.
 GATHER_SECONDS = 0.2
-KAFKA_SECONDS = 2.0
 
 
 class Announcer:
     """Announces callbacks that lie in the inbox, twice: at once by NOTIFY, then by records, some at a time."""
 
-    def __init__(self, database: Database, producer: Producer, background: Background) -> None:
+    def __init__(self, database: Database, producer: Producer, background: Background, stopping: asyncio.Event) -> None:
+        self._stopping = stopping
         self._database = database
         self._producer = producer
         self._background = background
@@ -61,7 +63,9 @@ class Announcer:
     async def _send(self) -> None:
         try:
             while self._unsent:
-                await asyncio.sleep(GATHER_SECONDS)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(GATHER_SECONDS):
+                        await self._stopping.wait()
                 records, self._unsent = self._unsent, []
                 await self._send_all(records)
         finally:
@@ -69,11 +73,20 @@ class Announcer:
 
     async def _send_all(self, records: list[Outgoing]) -> None:
         try:
-            await self._producer.send_all(records, deadline_seconds=KAFKA_SECONDS)
+            await self._producer.send_all(records, deadline_seconds=WAKE_UP_SECONDS)
+        except RecordTooLarge as error:
+            if len(records) == 1:
+                self._tell_unsent(records, error)
+            else:
+                # Of those sent with one that is too large none has been taken.
+                await asyncio.gather(*(self._send_all([record]) for record in records))
         except ChassisError as error:
-            self._log.warning(
-                "Callbacks are announced by the database alone.",
-                action="wake_up",
-                callbacks=len(records),
-                reason=str(error),
-            )
+            self._tell_unsent(records, error)
+
+    def _tell_unsent(self, records: list[Outgoing], error: ChassisError) -> None:
+        self._log.warning(
+            "Callbacks were not announced by records, but by the database alone.",
+            action="wake_up",
+            callbacks=len(records),
+            reason=str(error),
+        )

@@ -51,7 +51,7 @@ class Gateway:
         self._engine = Engine(settings, database, self._sender)
         self._events = Events(Feed(settings, self.tail), chassis.stopping)
         self._locks = Locks(database, self._sender)
-        announcer = Announcer(database, chassis.producer, self._sender.background)
+        announcer = Announcer(database, chassis.producer, self._sender.background, chassis.stopping)
         self._callbacks = Callbacks(settings, database, chassis.producer, announcer, chassis.metrics, failpoints)
 
     def app(self) -> FastAPI:

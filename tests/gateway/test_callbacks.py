@@ -30,7 +30,7 @@ async def rows(stage: Stage, process_id: UUID) -> int:
 
 
 async def test_an_awaited_callback_is_a_row_and_a_record(stage: Stage) -> None:
-    """200 means that the inbox has it; the record on `callbacks` only wakes the coordinator."""
+    """200 means that the inbox has it; the record on `callbacks` follows."""
     process_id = await awaiting(stage)
     response = await stage.http.post(stage.route(process_id), json=BODY)
     assert response.status_code == 200

@@ -44,6 +44,16 @@ CROSS JOIN LATERAL (
     FROM stepwire_engine.processes AS own WHERE own.process_id = i.process_id OFFSET 0) AS p
 WHERE i.applied_at IS NULL
 """)
+# OFFSET 0: one row is looked up by its key for each that is asked for.
+KNOWN = text("""
+SELECT g.process_id, g.node, g.attempt, g.body_hash
+FROM unnest(CAST(:processes AS uuid[]), CAST(:nodes AS text[]), CAST(:attempts AS int4[]), CAST(:hashes AS bytea[]))
+    AS g (process_id, node, attempt, body_hash)
+CROSS JOIN LATERAL (
+    SELECT FROM stepwire_engine.callback_inbox AS own
+    WHERE own.process_id = g.process_id AND own.node = g.node AND own.attempt = g.attempt
+        AND own.body_hash = g.body_hash AND own.applied_at IS NOT NULL OFFSET 0) AS i
+""")
 APPLIED_PART = """
 UPDATE stepwire_engine.callback_inbox AS i SET applied_at = clock_timestamp()
 FROM unnest(CAST(:x_process AS uuid[]), CAST(:x_node AS text[]), CAST(:x_attempt AS int4[]))
@@ -75,6 +85,13 @@ class Await(NamedTuple):
     process_id: UUID
     node: str
     attempt: int
+
+
+class Answered(NamedTuple):
+    """A callback, by its await and the hash of its body."""
+
+    awaited: Await
+    body_hash: bytes
 
 
 class Received(NamedTuple):
@@ -121,6 +138,18 @@ async def open_for(connection: Connection, awaits: list[Await]) -> list[tuple[Re
     }
     rows = await connection.execute(OPEN_FOR, values)
     return [(Received(*row[:-2]), (row["snapshot"], row["deltas"] or [])) for row in rows]
+
+
+async def applied(connection: Connection, rows: list[Answered]) -> set[Answered]:
+    """Which of these callbacks have been applied."""
+    values = {
+        "processes": [awaited.process_id for awaited, _ in rows],
+        "nodes": [awaited.node for awaited, _ in rows],
+        "attempts": [awaited.attempt for awaited, _ in rows],
+        "hashes": [body_hash for _, body_hash in rows],
+    }
+    found = await connection.execute(KNOWN, values)
+    return {Answered(Await(*row[:-1]), row["body_hash"]) for row in found}
 
 
 async def body_hashes(

@@ -119,7 +119,7 @@ async def announce(connection: Connection, process_ids: Sequence[str]) -> None:
     """Tell the coordinators whose callbacks have been accepted; 200 at once at most.
 
     In a transaction of its own: one that notifies keeps all others that do from committing meanwhile, which is short
-    where nothing else was written.
+    where nothing else was written. So it may itself have to wait for the commit of a step that starts a process.
     """
     await connection.execute(_ANNOUNCE, {"process_ids": " ".join(process_ids)})
 
