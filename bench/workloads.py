@@ -78,9 +78,8 @@ async def w2(bench: Bench) -> None:
                 await run_one(outside, events, start, f"w2-{transport}-warm-{run}")
             meter = bench.meter()
             taken = [await run_one(outside, events, start, f"w2-{transport}-{run}") for run in range(RUNS)]
-            bench.show(
-                "w2", RUNS, {"transport": transport, **quantiles(taken), "cpu_ms": meter.milliseconds_each(RUNS)}
-            )
+            cpu = meter.milliseconds_each(RUNS)
+            bench.show("w2", RUNS, {"transport": transport, **quantiles(taken), "cpu_ms": cpu, "warm_up": WARM_UP})
         await outside.wait_for_count(WARM_UP_BURST + 2 * (WARM_UP + RUNS), COMPLETED_SQL)
 
 
@@ -95,7 +94,7 @@ async def w3(bench: Bench) -> None:
         for waiting in (0, WAITING):
             await let_wait(outside, waiting)
             found = await _callbacks(bench, outside, events, waiting)
-            bench.show("w3", RUNS, {"waiting": waiting, **found})
+            bench.show("w3", RUNS, {"waiting": waiting, **found, "warm_up": WARM_UP})
 
 
 async def w4(bench: Bench) -> None:
@@ -112,7 +111,7 @@ async def w4(bench: Bench) -> None:
             for word, names in (("first", first), ("last", last))
         }
         taken = [await seconds_until(outside, each, "ran_at") for each in answered]
-    bench.show("w4", BIG_RUNS, {**spans, "callback_p50_ms": median_ms(taken)})
+    bench.show("w4", BIG_RUNS, {**spans, "callback_p50_ms": median_ms(taken), "warm_up": WARM_UP})
 
 
 async def idle(bench: Bench) -> None:
