@@ -118,9 +118,7 @@ async def enter(
 ) -> dict[Await, Received]:
     """Put callbacks that came by Kafka into the inbox; what was there first counts."""
     values = {
-        "processes": [awaited.process_id for awaited, *_ in rows],
-        "nodes": [awaited.node for awaited, *_ in rows],
-        "attempts": [awaited.attempt for awaited, *_ in rows],
+        **_keys([awaited for awaited, *_ in rows]),
         "payloads": [orjson.dumps(payload).decode() for _, payload, *_ in rows],
         "hashes": [body_hash for _, _, body_hash, _ in rows],
         "sources": [source for *_, source in rows],
@@ -131,23 +129,13 @@ async def enter(
 
 async def open_for(connection: Connection, awaits: list[Await]) -> list[tuple[Received, StateParts]]:
     """Callbacks that lie ready, with the last snapshot of State and the deltas recorded since."""
-    values = {
-        "processes": [a.process_id for a in awaits],
-        "nodes": [a.node for a in awaits],
-        "attempts": [a.attempt for a in awaits],
-    }
-    rows = await connection.execute(OPEN_FOR, values)
+    rows = await connection.execute(OPEN_FOR, _keys(awaits))
     return [(Received(*row[:-2]), (row["snapshot"], row["deltas"] or [])) for row in rows]
 
 
 async def applied(connection: Connection, rows: list[Answered]) -> set[Answered]:
     """Which of these callbacks have been applied."""
-    values = {
-        "processes": [awaited.process_id for awaited, _ in rows],
-        "nodes": [awaited.node for awaited, _ in rows],
-        "attempts": [awaited.attempt for awaited, _ in rows],
-        "hashes": [body_hash for _, body_hash in rows],
-    }
+    values = {**_keys([awaited for awaited, _ in rows]), "hashes": [body_hash for _, body_hash in rows]}
     found = await connection.execute(KNOWN, values)
     return {Answered(Await(*row[:-1]), row["body_hash"]) for row in found}
 
@@ -159,3 +147,11 @@ async def body_hashes(
     """Hashes of the callbacks these processes have taken, or that lie ready for them."""
     rows = await connection.execute(HASHES, {"processes": process_ids})
     return {Await(row[0], row[1], row[2]): row[3] for row in rows}
+
+
+def _keys(awaits: list[Await]) -> dict[str, list[Any]]:
+    return {
+        "processes": [awaited.process_id for awaited in awaits],
+        "nodes": [awaited.node for awaited in awaits],
+        "attempts": [awaited.attempt for awaited in awaits],
+    }
