@@ -71,8 +71,7 @@ class Arrivals:
         for process_id in tries:
             del self._announced[process_id]
         applied = await self._applier.apply(Work(inbox=set(tries)))
-        for done in applied:
-            await self._publisher.publish(done.publication)
+        await self._publisher.publish_all(applied)
         held = {process_id: tries[process_id] + 1 for process_id in tries.keys() - _had(applied)}
         again = {process_id: tried for process_id, tried in held.items() if tried <= TRIES}
         if again:

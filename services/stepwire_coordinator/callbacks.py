@@ -30,12 +30,8 @@ def _echo(tx: Transaction, item: CallbackItem) -> Answered | None:
     callback = item.callback
     if isinstance(callback, CallbackProgress) or callback.source != BY_HTTP:
         return None
-    try:
-        token = read_token(callback.token)
-    except WrongTokenError:
-        return None
-    key = _derived(tx, token.secret_id, callback.process_id)
-    if key is None or not verify_token(key, token):
+    token = _verified(tx, item)
+    if token is None:
         return None
     return Answered(Await(callback.process_id, token.node, token.attempt), body_hash(callback.payload))
 
@@ -69,18 +65,19 @@ def _not_here(tx: Transaction, item: CallbackItem) -> None:
         tx.set_aside(item.origin, process_id, "callback")
 
 
-def _verified(tx: Transaction, item: CallbackItem, row: Loaded) -> Token | None:
+def _verified(tx: Transaction, item: CallbackItem, row: Loaded | None = None) -> Token | None:
+    """The token of a callback, if it was made with the secret of its process; with any of ours where none is read."""
     try:
         token = read_token(item.callback.token)
     except WrongTokenError:
         return None
-    if token.secret_id != row.secret_id:
+    if row is not None and token.secret_id != row.secret_id:
         return None
-    key = row.callback_key or _derived(tx, row.secret_id, row.process.id)
+    key = (row.callback_key if row is not None else None) or _derived(tx, token.secret_id, item.callback.process_id)
     return token if key is not None and verify_token(key, token) else None
 
 
-def _derived(tx: Transaction, secret_id: str | None, process_id: UUID) -> bytes | None:
+def _derived(tx: Transaction, secret_id: str, process_id: UUID) -> bytes | None:
     """The key of an ended process is cleared; its secret may still be configured."""
     secrets = (s for s in tx.surroundings.secrets if s.id == secret_id)
     return next((derive_key(s.value, process_id) for s in secrets), None)

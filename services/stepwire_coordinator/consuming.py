@@ -18,7 +18,7 @@ from stepwire.chassis.offsets import OffsetCommitter
 from stepwire.chassis.service import Chassis
 from stepwire.chassis.waiting import done_before
 from stepwire.contracts import topics
-from stepwire_coordinator.applying import Applied, Applier, StoppingError
+from stepwire_coordinator.applying import Applier, StoppingError
 from stepwire_coordinator.intake import Intake, origin_of
 from stepwire_coordinator.intentions import process_of
 from stepwire_coordinator.publishing import Publisher
@@ -242,16 +242,14 @@ class Consumption:
         """Aborts beat what came with them, but for those of processes that only begin here."""
         started = {process_of(command) for command in intake.work.starts()}
         later = [work for work in intake.alone if _concerns(work, started)]
-        await self._publish(await self._applier.apply_alone(work for work in intake.alone if work not in later))
+        await self._publisher.publish_all(
+            await self._applier.apply_alone(work for work in intake.alone if work not in later)
+        )
         for work in intake.work.slices(MOST_COMMANDS):
-            await self._publish(await self._applier.apply(work))
-        await self._publish(await self._applier.apply_alone(later))
+            await self._publisher.publish_all(await self._applier.apply(work))
+        await self._publisher.publish_all(await self._applier.apply_alone(later))
         if intake.dead:
             await self._publisher.bury(intake.dead)
-
-    async def _publish(self, applied: list[Applied]) -> None:
-        for done in applied:
-            await self._publisher.publish(done.publication)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka ships no types

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from stepwire.chassis.errors import KafkaUnavailable, RecordTooLarge, TopicRefus
 from stepwire.chassis.kafka import Outgoing, ping
 from stepwire.chassis.service import Chassis
 from stepwire.contracts import topics
+from stepwire_coordinator.applying import Applied
 from stepwire_coordinator.directory import Directory
 from stepwire_coordinator.publication import Publication
 from stepwire_coordinator.work import Origin
@@ -63,6 +64,11 @@ class Publisher:
         task = asyncio.create_task(self._send(publication))
         self._tasks.add(task)
         task.add_done_callback(self._finished)
+
+    async def publish_all(self, applied: Iterable[Applied]) -> None:
+        """Begin to publish what these transactions have left, in their order."""
+        for done in applied:
+            await self.publish(done.publication)
 
     async def bury(self, dead: Sequence[tuple[Origin, str]]) -> None:
         """Write dead letters; not given up, for the offsets behind them would lose the records."""

@@ -14,7 +14,7 @@ from stepwire.chassis.service import Chassis
 from stepwire.contracts.commands import AbortProcess, IllegibleCommandError, RefusedCommand, decode_command
 from stepwire.process.happenings import TimerFired
 from stepwire_coordinator.alarm import Alarm
-from stepwire_coordinator.applying import Applied, Applier, StoppingError
+from stepwire_coordinator.applying import Applier, StoppingError
 from stepwire_coordinator.outbox import Relay
 from stepwire_coordinator.publishing import Publisher
 from stepwire_coordinator.store.commands import OPEN
@@ -95,13 +95,9 @@ class Sweeper:
             self._relay.wake()
         for work in works:
             if work.size:
-                await self._publish(await self._applier.apply(work))
-        await self._publish(await self._applier.apply_alone(alone))
+                await self._publisher.publish_all(await self._applier.apply(work))
+        await self._publisher.publish_all(await self._applier.apply_alone(alone))
         return _pause(due, full=any(work.size >= MOST for work in works))
-
-    async def _publish(self, applied: list[Applied]) -> None:
-        for done in applied:
-            await self._publisher.publish(done.publication)
 
     async def _collect(self, connection: AsyncConnection, due: Row[Any]) -> list[Work]:
         works: list[Work] = []

@@ -9,7 +9,7 @@ import orjson
 from sqlalchemy import text
 
 from stepwire.data.connections import Connection
-from stepwire_coordinator.store.processes import StateParts
+from stepwire_coordinator.store.processes import STATE_PARTS, StateParts
 
 # The row that was there first is the callback; another body comes back as a different one.
 ENTER = text("""
@@ -31,19 +31,16 @@ SELECT i.process_id, i.node, i.attempt, i.payload, i.body_hash, i.source, i.rece
 FROM stepwire_engine.callback_inbox AS i JOIN given USING (process_id, node, attempt)
 """)
 # With State as it was before, which is needed wherever a callback is taken.
-OPEN_FOR = text("""
+OPEN_FOR = text(f"""
 SELECT i.process_id, i.node, i.attempt, i.payload, i.body_hash, i.source, i.received_at, i.applied_at,
-    p.snapshot, p.deltas
+    state.snapshot, state.deltas
 FROM stepwire_engine.callback_inbox AS i
 JOIN unnest(CAST(:processes AS uuid[]), CAST(:nodes AS text[]), CAST(:attempts AS int4[]))
     AS g (process_id, node, attempt) USING (process_id, node, attempt)
 CROSS JOIN LATERAL (
-    SELECT own.snapshot, (
-        SELECT array_agg(s.delta ORDER BY s.seq) FROM stepwire_engine.process_steps AS s
-        WHERE s.process_id = own.process_id AND s.seq > own.snapshot_seq AND s.delta IS NOT NULL) AS deltas
-    FROM stepwire_engine.processes AS own WHERE own.process_id = i.process_id OFFSET 0) AS p
+    SELECT {STATE_PARTS} FROM stepwire_engine.processes AS p WHERE p.process_id = i.process_id OFFSET 0) AS state
 WHERE i.applied_at IS NULL
-""")
+""")  # noqa: S608 - put together from constants
 # OFFSET 0: one row is looked up by its key for each that is asked for.
 KNOWN = text("""
 SELECT g.process_id, g.node, g.attempt, g.body_hash

@@ -49,13 +49,19 @@ WHERE status = 'held' AND type = 'StartProcess' AND process_id = ANY(CAST(:proce
 
 NOW = text("SELECT clock_timestamp()")
 
-STATES = text("""
-SELECT p.process_id, p.snapshot, (
-    SELECT array_agg(s.delta ORDER BY s.seq) FROM stepwire_engine.process_steps AS s
-    WHERE s.process_id = p.process_id AND s.seq > p.snapshot_seq AND s.delta IS NOT NULL)
+# State of the process `p`: its last snapshot, and the deltas recorded since.
+STATE_PARTS = """
+    p.snapshot, (
+        SELECT array_agg(s.delta ORDER BY s.seq) FROM stepwire_engine.process_steps AS s
+        WHERE s.process_id = p.process_id AND s.seq > p.snapshot_seq AND s.delta IS NOT NULL) AS deltas
+"""
+StateParts = tuple[bytes | None, list[Any]]
+
+STATES = text(f"""
+SELECT p.process_id, {STATE_PARTS}
 FROM stepwire_engine.processes AS p
 WHERE p.process_id = ANY(CAST(:process_ids AS uuid[]))
-""")
+""")  # noqa: S608 - put together from constants
 
 # Of the node that is done again, and of all behind it, nothing is read: however often it was tried, this is short.
 STATE_BEFORE = text("""
@@ -72,10 +78,6 @@ class Birthmarks(NamedTuple):
     secret_id: str
     callback_key: bytes
     hold: bool
-
-
-# The last snapshot of State, and the deltas recorded since.
-StateParts = tuple[bytes | None, list[Any]]
 
 
 @dataclass(slots=True)
